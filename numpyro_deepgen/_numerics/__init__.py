@@ -1,0 +1,1 @@
+"""Framework-free numerics: argument checks and mask builders, identical in both twins."""
