@@ -54,7 +54,7 @@ def load_data(path: str | Path) -> dict[str, np.ndarray]:
 def check_finite(data: Mapping, where: str = "data") -> None:
     """Raise :class:`DataError` if an array holds NaN or infinity; the message counts them."""
     for name, value in data.items():
-        array = np.asarray(value)
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         if array.dtype.kind not in "fc" or np.all(np.isfinite(array)):
             continue
         nan = int(np.sum(np.isnan(array)))

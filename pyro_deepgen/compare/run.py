@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -11,7 +12,6 @@ from . import engine
 from .comparison import Comparison
 from .data import check_finite
 from .errors import CompareError, ModelError
-from .export import save_result
 from .reference import load_reference
 from .results import MethodResult, ModelSummary, Settings
 
@@ -95,7 +95,8 @@ def compare(
     check_finite({f"argument {i}": value for i, value in enumerate(args)} | kwargs)
     with engine.session(settings):
         context = engine.make_context(model, tuple(args), kwargs, settings)
-        context.summary = _named(context.summary, name or getattr(model, "__name__", "model"))
+        label = name or getattr(model, "__name__", type(model).__name__)
+        context.summary = replace(context.summary, name=label)
         _check_discrete(context.summary, chosen)
         comparison = Comparison(context.summary, settings, engine.HOST, versions=engine.versions())
         _set_reference(comparison, reference, chosen, reference_source)
@@ -120,11 +121,6 @@ def resolve_methods(methods: Sequence[str]) -> list[str]:
             known = ", ".join(engine.METHODS)
             raise CompareError(f"unknown method {method!r}: {hint} choose from {known}")
     return chosen
-
-
-def _named(summary: ModelSummary, name: str) -> ModelSummary:
-    parts = {k: getattr(summary, k) for k in summary.__dataclass_fields__}
-    return ModelSummary(**(parts | {"name": name}))
 
 
 def _check_discrete(summary: ModelSummary, chosen: Sequence[str]) -> None:

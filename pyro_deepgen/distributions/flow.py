@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._numerics.checks import check_context_shape, check_event_shape
 from .bases import as_base
-from .transforms.base import Transform, common_dims, context_for
+from .transforms.base import Transform, common_dims, context_for, tensor_versions
 
 __all__ = ["Flow", "FlowDistribution"]
 
@@ -66,7 +66,7 @@ class Flow(nn.Module):
 
 
 class FlowDistribution(TorchDistribution):
-    r"""The distribution of :math:`T_n \circ \ldots \circ T_1(z)`; what calling a :class:`Flow` gives.
+    r"""The distribution of :math:`T_n \circ \ldots \circ T_1(z)`, from calling a :class:`Flow`.
 
     A sample and its log-density are computed in one pass: the pair is kept on this object (never on
     a module) and used when that very tensor is scored before it or a parameter has changed. The
@@ -129,8 +129,7 @@ class FlowDistribution(TorchDistribution):
             x, log_det = transform.forward_and_log_det(x, context)
             log_prob = log_prob - log_det
         if not torch.compiler.is_compiling():
-            key = (x._version, torch.is_grad_enabled(), self._parameter_versions())
-            self._scored_sample = (x, key, log_prob)
+            self._scored_sample = (x, self._state(x), log_prob)
         return x
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -151,16 +150,13 @@ class FlowDistribution(TorchDistribution):
         """Return the log-density of this tensor if it is a sample whose score still holds."""
         if self._scored_sample is None or self._scored_sample[0] is not value:
             return None
-        _, key, log_prob = self._scored_sample
-        if key != (value._version, torch.is_grad_enabled(), self._parameter_versions()):
-            return None
-        return log_prob
+        _, state, log_prob = self._scored_sample
+        return log_prob if state == self._state(value) else None
 
-    def _parameter_versions(self) -> tuple:
-        tensors = [parameter for t in self.transforms for parameter in t.parameters()]
-        if self.context is not None:
-            tensors.append(self.context)
-        return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+    def _state(self, value: Tensor) -> tuple:
+        context = () if self.context is None else (self.context,)
+        parameters = (parameter for t in self.transforms for parameter in t.parameters())
+        return tensor_versions(value, *context, *parameters)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_scored_sample": None}

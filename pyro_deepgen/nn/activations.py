@@ -3,18 +3,18 @@
 from collections.abc import Callable
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .._numerics.checks import check_choice
 
 __all__ = ["activation_function"]
 
 ACTIVATIONS: dict[str, Callable] = {
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "silu": F.silu,
-    "softplus": F.softplus,
+    "elu": functional.elu,
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "softplus": functional.softplus,
     "tanh": torch.tanh,
 }
 

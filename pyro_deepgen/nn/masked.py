@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .._numerics.checks import check_context_shape, check_dims, check_positive_int
 from .._numerics.masks import hidden_degrees, made_masks, resolve_order
@@ -34,7 +34,7 @@ class MaskedLinear(nn.Linear):
         return self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.masked_weight(), self.bias)
+        return functional.linear(x, self.masked_weight(), self.bias)
 
 
 class MaskedDense(nn.Module):

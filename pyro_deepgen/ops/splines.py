@@ -1,4 +1,4 @@
-r"""Monotone rational-quadratic splines with linear tails (Gregory & Delbourgo 1982; Durkan et al. 2019).
+r"""Monotone rational-quadratic splines with linear tails.
 
 On bin ``k`` with left knot :math:`(x_k, y_k)`, width :math:`w`, height :math:`h`, secant
 :math:`s = h / w` and end slopes :math:`d_0, d_1`, with :math:`\xi = (x - x_k) / w`,
@@ -6,9 +6,9 @@ On bin ``k`` with left knot :math:`(x_k, y_k)`, width :math:`w`, height :math:`h
 .. math::
     y = y_k + \frac{h \, (s \xi^2 + d_0 \xi (1 - \xi))}{s + (d_1 + d_0 - 2 s) \xi (1 - \xi)}.
 
-Outside ``[-bound, bound]`` the spline is the identity. Bins lie on the axis before the last, so that
-softmax, cumulative sum and search run over strided rows, and only the two slopes of the selected bin
-are activated.
+Outside ``[-bound, bound]`` the spline is the identity (Gregory & Delbourgo 1982; Durkan et al.
+2019). Bins lie on the axis before the last, so that softmax, cumulative sum and search run over
+strided rows, and only the two slopes of the selected bin are activated.
 """
 
 import math
@@ -92,7 +92,7 @@ def rational_quadratic_spline(
 
 
 def _knots(sizes: Tensor, bound: float) -> Tensor:
-    """Turn unnormalised sizes ``(..., K, D)`` into knots ``(..., K + 1, D)`` from -bound to bound."""
+    """Turn unnormalised sizes ``(..., K, D)`` into knots ``(..., K + 1, D)``."""
     num_bins = sizes.shape[-2]
     sizes = MIN_BIN_SIZE + (1.0 - MIN_BIN_SIZE * num_bins) * sizes.softmax(-2)
     interior = bound * (2.0 * sizes[..., :-1, :].cumsum(-2) - 1.0)

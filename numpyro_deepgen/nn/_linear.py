@@ -1,0 +1,49 @@
+"""A linear layer for any leading shape."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = ["Linear"]
+
+
+class Linear(eqx.Module):
+    r"""A linear layer :math:`y = W x + b`, any leading shape, uniform start in :math:`\pm 1 / \sqrt{n}`.
+
+    Args:
+        rng_key: random key.
+        input_dim: size ``n`` of the last dimension of the input.
+        output_dim: size of the last dimension of the output.
+        use_bias: whether there is a ``b``.
+        zero_init: whether the layer starts at zero.
+    """
+
+    weight: Array
+    bias: Array | None
+
+    def __init__(
+        self,
+        rng_key: Array,
+        input_dim: int,
+        output_dim: int,
+        use_bias: bool = True,
+        zero_init: bool = False,
+    ):
+        shape = (output_dim, input_dim)
+        if zero_init:
+            self.weight = jnp.zeros(shape)
+            self.bias = jnp.zeros(output_dim) if use_bias else None
+        else:
+            bound = 1.0 / math.sqrt(input_dim)
+            weight_key, bias_key = jax.random.split(rng_key)
+            self.weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
+            self.bias = None
+            if use_bias:
+                self.bias = jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)
+
+    def __call__(self, x: Array) -> Array:
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias

@@ -1,0 +1,199 @@
+"""Masked dense networks (MADE), with the incremental evaluation of their inverse."""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from .._numerics.checks import check_context_shape, check_dims, check_positive_int
+from .._numerics.masks import hidden_degrees, input_ranks, made_masks, resolve_order
+from ..ops._random import check_rng_key
+from ._linear import Linear
+from .activations import activation_function
+
+__all__ = ["MaskedDense", "MaskedLinear"]
+
+
+class MaskedLinear(eqx.Module):
+    r"""A linear layer :math:`y = (M \odot W) x + b` with a fixed boolean mask.
+
+    Args:
+        rng_key: random key of the starting weights.
+        mask: array of booleans, shape ``(output_dim, input_dim)``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy
+        >>> MaskedLinear(jax.random.key(0), numpy.tri(3, k=-1) > 0)(jnp.ones((2, 3))).shape
+        (2, 3)
+    """
+
+    weight: Array
+    bias: Array
+    packed_mask: tuple[bytes, tuple[int, int]] = eqx.field(static=True)
+
+    def __init__(self, rng_key: Array, mask, zero_init: bool = False):
+        mask = np.asarray(mask, dtype=bool)
+        linear = Linear(check_rng_key(rng_key), mask.shape[1], mask.shape[0], zero_init=zero_init)
+        self.weight, self.bias = linear.weight, linear.bias
+        self.packed_mask = (np.packbits(mask).tobytes(), mask.shape)
+
+    @property
+    def mask(self) -> np.ndarray:
+        content, shape = self.packed_mask
+        bits = np.unpackbits(np.frombuffer(content, np.uint8), count=shape[0] * shape[1])
+        return bits.astype(bool).reshape(shape)
+
+    def masked_weight(self) -> Array:
+        return jnp.where(self.mask, self.weight, 0.0)
+
+    def __call__(self, x: Array) -> Array:
+        return x @ self.masked_weight().T + self.bias
+
+
+class MaskedDense(eqx.Module):
+    r"""A masked dense network: parameters of input ``d`` depend on earlier inputs alone.
+
+    Args:
+        rng_key: random key of the starting weights.
+        input_dim: number ``D`` of inputs.
+        num_params: number ``P`` of outputs per input.
+        hidden_dims: hidden widths; any width works, also below ``D``.
+        context_dim: size of the context, 0 for none. The context enters the first layer, unmasked.
+        order: ``'natural'``, ``'reversed'`` or the inputs in the order in which they are visited.
+        activation: name or elementwise callable.
+        zero_init: whether the last layer starts at zero.
+
+    Shape:
+        ``batch_shape + (D,)`` to ``batch_shape + (P, D)`` (parameters-major).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> MaskedDense(jax.random.key(0), 3, num_params=2)(jnp.zeros((5, 3))).shape
+        (5, 2, 3)
+
+    References:
+        Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation, equations 8-13.
+    """
+
+    layers: tuple[MaskedLinear, ...]
+    context_layer: Linear | None
+    input_dim: int = eqx.field(static=True)
+    num_params: int = eqx.field(static=True)
+    hidden_dims: tuple[int, ...] = eqx.field(static=True)
+    context_dim: int = eqx.field(static=True)
+    order: tuple[int, ...] = eqx.field(static=True)
+    activation: str | Callable = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rng_key: Array,
+        input_dim: int,
+        num_params: int = 1,
+        hidden_dims: Sequence[int] = (64, 64),
+        context_dim: int = 0,
+        order: str | Sequence[int] = "natural",
+        activation: str | Callable = "silu",
+        zero_init: bool = False,
+    ):
+        rng_key = check_rng_key(rng_key)
+        self.input_dim = check_positive_int("input_dim", input_dim)
+        self.num_params = check_positive_int("num_params", num_params)
+        self.hidden_dims = check_dims("hidden_dims", hidden_dims)
+        self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        self.order = resolve_order(order, self.input_dim)
+        activation_function(activation)
+        self.activation = activation
+        masks = made_masks(self.order, self.hidden_dims, self.num_params, self.context_dim > 0)
+        last = len(masks) - 1
+        context_key, *keys = jax.random.split(rng_key, last + 2)
+        self.layers = tuple(
+            MaskedLinear(keys[i], mask, zero_init and i == last) for i, mask in enumerate(masks)
+        )
+        self.context_layer = None
+        if self.context_dim:
+            self.context_layer = Linear(
+                context_key,
+                self.context_dim,
+                masks[0].shape[0],
+                use_bias=False,
+                zero_init=zero_init and not self.hidden_dims,
+            )
+
+    def __call__(self, x: Array, context: Array | None = None) -> Array:
+        check_context_shape(None if context is None else context.shape, self.context_dim)
+        activation = activation_function(self.activation)
+        h = self.layers[0](x)
+        if context is not None:
+            h = h + self.context_layer(context)
+        for layer in self.layers[1:]:
+            h = layer(activation(h))
+        return h.reshape(h.shape[:-1] + (self.num_params, self.input_dim))
+
+    def solve(
+        self,
+        solve_input: Callable[[Array, Array], tuple[Array, Array]],
+        y: Array,
+        context: Array | None = None,
+    ) -> tuple[Array, Array]:
+        r"""Find ``x`` with ``solve_input(y, self(x, context)) = x``, computing each unit once.
+
+        Inputs are visited in order. Hidden units are sorted by degree, so the units that become
+        computable at a step form a contiguous slice, whose inputs are final: all ``D`` steps
+        together cost about one forward pass, not ``D``. The steps are one ``lax.scan``; forward
+        derivatives pass through it, reverse ones would keep every step.
+
+        Args:
+            solve_input: maps one input's value ``(N, 1)`` and its parameters ``(N, P, 1)`` to the
+                solution and a log-derivative, both ``(N, 1)``.
+            y: shape ``batch_shape + (D,)``.
+            context: shape broadcastable to ``batch_shape + (context_dim,)``.
+
+        Returns:
+            ``x`` and the log-derivatives, both ``batch_shape + (D,)``.
+        """
+        check_context_shape(None if context is None else context.shape, self.context_dim)
+        leading = y.shape[:-1]
+        offset = None
+        if context is not None:
+            leading = jnp.broadcast_shapes(leading, context.shape[:-1])
+            offset = self.context_layer(context)
+            offset = jnp.broadcast_to(offset, leading + offset.shape[-1:])
+            offset = offset.reshape(-1, offset.shape[-1]).T
+        y = jnp.broadcast_to(y, leading + y.shape[-1:]).reshape(-1, self.input_dim)
+        x, log_det = _solve_incrementally(self, solve_input, y, offset)
+        return x.reshape(leading + (-1,)), log_det.reshape(leading + (-1,))
+
+
+def _solve_incrementally(net: MaskedDense, solve_input, y: Array, offset: Array | None):
+    """Scan over the ranks; activations are kept feature-major, ``(units, N)``, in rank order.
+
+    Every step computes a slice of fixed width of each hidden layer: the units of its degree and,
+    where another degree has more units, zeros that the next step overwrites.
+    """
+    order, size = np.asarray(net.order), y.shape[0]
+    slices, hidden_steps, states = _arrange_hidden(net, y, offset)
+    weight, bias = _arrange_output(net, offset if not net.hidden_dims else None)
+    activation = activation_function(net.activation)
+
+    def visit(carry, step):
+        inputs, hidden = carry
+        rank, value, starts, rows, (out_weight, out_bias) = step
+        below, updated = inputs, []
+        for state, start, (row_weight, row_bias) in zip(hidden, starts, rows, strict=True):
+            new = activation(row_weight @ below + row_bias)
+            state = lax.dynamic_update_slice(state, new, (start, jnp.zeros_like(start)))
+            updated.append(state)
+            below = state[: state.shape[0] - new.shape[0]]
+        params = (jnp.matmul(out_weight, below) + out_bias).T[..., None]
+        solution, log_det = solve_input(value[:, None], params)
+        inputs = lax.dynamic_update_slice(inputs, solution.T, (rank, jnp.zeros_like(rank)))
+        return (inputs, tuple(updated)), (solution[:, 0], log_det[:, 0])
+
+    start = (jnp.zeros((net.input_dim, size), states), _empty(net, size, states))
+    steps = (jnp.arange(net.input_dim), y.T[order], slices, hidden_steps, (weight, bias))
+    _, (x, log_det) = lax.scan(visit, start, steps)
+    ranks = input_ranks(net.order)
+    return x[ranks].T, log_det[ranks].T

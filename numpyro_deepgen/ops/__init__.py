@@ -1,0 +1,1 @@
+"""Stateless tensor mathematics, the layer below networks and distributions."""
