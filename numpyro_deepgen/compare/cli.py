@@ -76,6 +76,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         "num_chains": "chains",
         "num_steps": "optimisation steps of a guide",
         "num_particles": "ELBO particles a step",
+        "num_guide_draws": "independent draws of a guide",
         "seed": "random seed",
     }
     for name, text in helps.items():

@@ -233,7 +233,7 @@ def _draw(name: str, trained: Trained, context: Context, settings: Settings):
         }
         return values, _log_prob(model_trace) - _log_prob(guide_trace)
 
-    keys = random.split(random.fold_in(context.rng_key(name), 1), settings.num_draws)
+    keys = random.split(random.fold_in(context.rng_key(name), 1), settings.num_guide_draws)
     start = time.perf_counter()
     draw = jax.jit(lambda keys: lax.map(one, keys, batch_size=BATCH_SIZE)).lower(keys).compile()
     compiled = time.perf_counter()

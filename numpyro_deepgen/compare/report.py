@@ -67,7 +67,7 @@ def _head(comparison) -> str:
         f"sites, {model.latent_dim} unconstrained dimensions, {precision}, seed {settings.seed}",
         f"{settings.num_chains} chains x ({settings.num_warmup} warm-up + {settings.num_samples} "
         f"draws); guides {settings.num_steps} steps x {settings.num_particles} particles, "
-        f"{settings.num_draws} draws",
+        f"{settings.num_guide_draws} draws",
     ]
     reference = comparison.reference
     if reference is not None:
@@ -89,7 +89,7 @@ def _count(draws) -> int:
 def _seconds(name: str):
     def cell(result) -> str:
         value = result.timings.get(name)
-        return "-" if value is None else f"{value:.1f}"
+        return "-" if value is None else f"{value:.2f}"
 
     return cell
 
@@ -111,7 +111,7 @@ _TIMES = {
     "compile": _seconds("compile"),
     "fit": _seconds("fit"),
     "draw": _seconds("draw"),
-    "total": lambda result: f"{result.total_seconds:.1f}",
+    "total": lambda result: f"{result.total_seconds:.2f}",
 }
 _GUIDE = {
     "ELBO": _number("elbo", ".2f", error=True),

@@ -6,11 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from .._numerics.checks import check_context_shape, check_dims, check_positive_int
-from .._numerics.masks import hidden_degrees, input_ranks, made_masks, resolve_order
+from .._numerics.masks import made_masks, resolve_order
 from ..ops._random import check_rng_key
+from ._incremental import solve_incrementally
 from ._linear import Linear
 from .activations import activation_function
 
@@ -34,9 +35,9 @@ class MaskedLinear(eqx.Module):
     bias: Array
     packed_mask: tuple[bytes, tuple[int, int]] = eqx.field(static=True)
 
-    def __init__(self, rng_key: Array, mask, zero_init: bool = False):
+    def __init__(self, rng_key: Array, mask):
         mask = np.asarray(mask, dtype=bool)
-        linear = Linear(check_rng_key(rng_key), mask.shape[1], mask.shape[0], zero_init=zero_init)
+        linear = Linear(check_rng_key(rng_key), mask.shape[1], mask.shape[0])
         self.weight, self.bias = linear.weight, linear.bias
         self.packed_mask = (np.packbits(mask).tobytes(), mask.shape)
 
@@ -107,11 +108,11 @@ class MaskedDense(eqx.Module):
         activation_function(activation)
         self.activation = activation
         masks = made_masks(self.order, self.hidden_dims, self.num_params, self.context_dim > 0)
-        last = len(masks) - 1
-        context_key, *keys = jax.random.split(rng_key, last + 2)
-        self.layers = tuple(
-            MaskedLinear(keys[i], mask, zero_init and i == last) for i, mask in enumerate(masks)
-        )
+        context_key, *keys = jax.random.split(rng_key, len(masks) + 1)
+        layers = [MaskedLinear(key, mask) for key, mask in zip(keys, masks, strict=True)]
+        if zero_init:
+            layers[-1] = jax.tree.map(jnp.zeros_like, layers[-1])
+        self.layers = tuple(layers)
         self.context_layer = None
         if self.context_dim:
             self.context_layer = Linear(
@@ -163,37 +164,5 @@ class MaskedDense(eqx.Module):
             offset = jnp.broadcast_to(offset, leading + offset.shape[-1:])
             offset = offset.reshape(-1, offset.shape[-1]).T
         y = jnp.broadcast_to(y, leading + y.shape[-1:]).reshape(-1, self.input_dim)
-        x, log_det = _solve_incrementally(self, solve_input, y, offset)
+        x, log_det = solve_incrementally(self, solve_input, y, offset)
         return x.reshape(leading + (-1,)), log_det.reshape(leading + (-1,))
-
-
-def _solve_incrementally(net: MaskedDense, solve_input, y: Array, offset: Array | None):
-    """Scan over the ranks; activations are kept feature-major, ``(units, N)``, in rank order.
-
-    Every step computes a slice of fixed width of each hidden layer: the units of its degree and,
-    where another degree has more units, zeros that the next step overwrites.
-    """
-    order, size = np.asarray(net.order), y.shape[0]
-    slices, hidden_steps, states = _arrange_hidden(net, y, offset)
-    weight, bias = _arrange_output(net, offset if not net.hidden_dims else None)
-    activation = activation_function(net.activation)
-
-    def visit(carry, step):
-        inputs, hidden = carry
-        rank, value, starts, rows, (out_weight, out_bias) = step
-        below, updated = inputs, []
-        for state, start, (row_weight, row_bias) in zip(hidden, starts, rows, strict=True):
-            new = activation(row_weight @ below + row_bias)
-            state = lax.dynamic_update_slice(state, new, (start, jnp.zeros_like(start)))
-            updated.append(state)
-            below = state[: state.shape[0] - new.shape[0]]
-        params = (jnp.matmul(out_weight, below) + out_bias).T[..., None]
-        solution, log_det = solve_input(value[:, None], params)
-        inputs = lax.dynamic_update_slice(inputs, solution.T, (rank, jnp.zeros_like(rank)))
-        return (inputs, tuple(updated)), (solution[:, 0], log_det[:, 0])
-
-    start = (jnp.zeros((net.input_dim, size), states), _empty(net, size, states))
-    steps = (jnp.arange(net.input_dim), y.T[order], slices, hidden_steps, (weight, bias))
-    _, (x, log_det) = lax.scan(visit, start, steps)
-    ranks = input_ranks(net.order)
-    return x[ranks].T, log_det[ranks].T

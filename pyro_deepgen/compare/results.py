@@ -69,11 +69,12 @@ class Settings:
     """Budgets and seeds that every method of a comparison shares.
 
     Args:
-        num_samples: draws a chain (guides give ``num_chains * num_samples`` draws), at least 4.
+        num_samples: draws a chain, at least 4.
         num_warmup: warm-up steps a chain, at least 1.
         num_chains: chains, at least 1.
         num_steps: optimisation steps of a guide, at least 1.
         num_particles: ELBO particles a step, at least 1.
+        num_guide_draws: independent draws of a guide, at least 4.
         learning_rate: peak rate of Adam, positive; None takes the method's own default.
         target_accept_prob: NUTS's target acceptance probability, in (0, 1).
         seed: non-negative integer.
@@ -88,6 +89,7 @@ class Settings:
     num_chains: int = 4
     num_steps: int = 2000
     num_particles: int = 8
+    num_guide_draws: int = 10000
     learning_rate: float | None = None
     target_accept_prob: float = 0.9
     seed: int = 0
@@ -100,6 +102,7 @@ class Settings:
             "num_chains": 1,
             "num_steps": 1,
             "num_particles": 1,
+            "num_guide_draws": 4,
             "seed": 0,
         }
         for name, least in lower.items():
@@ -115,11 +118,6 @@ class Settings:
             raise CompareError(
                 f"target_accept_prob must lie in (0, 1), got {self.target_accept_prob!r}"
             )
-
-    @property
-    def num_draws(self) -> int:
-        """Draws of a method over all its chains."""
-        return self.num_chains * self.num_samples
 
     def to_dict(self) -> dict:
         """The settings as a plain dictionary."""

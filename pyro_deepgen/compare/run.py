@@ -32,6 +32,7 @@ def compare(
     num_chains: int = 4,
     num_steps: int = 2000,
     num_particles: int = 8,
+    num_guide_draws: int = 10000,
     learning_rate: float | None = None,
     target_accept_prob: float = 0.9,
     seed: int = 0,
@@ -53,11 +54,12 @@ def compare(
             reference), ArviZ InferenceData, the path of a NetCDF file of it, a mapping site ->
             array ``(chain, draw) + event_shape`` or ``(draw,) + event_shape``, or ``"none"``.
             None takes the nuts run where there is one.
-        num_samples: draws a chain; a guide gives ``num_chains * num_samples`` draws.
+        num_samples: draws a chain.
         num_warmup: warm-up steps a chain.
         num_chains: chains of the MCMC methods.
         num_steps: optimisation steps of a guide.
         num_particles: ELBO particles a step.
+        num_guide_draws: independent draws of a guide.
         learning_rate: peak learning rate of Adam; None takes each method's default.
         target_accept_prob: of NUTS, in (0, 1).
         seed: non-negative integer.
@@ -85,6 +87,7 @@ def compare(
         num_chains=num_chains,
         num_steps=num_steps,
         num_particles=num_particles,
+        num_guide_draws=num_guide_draws,
         learning_rate=learning_rate,
         target_accept_prob=target_accept_prob,
         seed=seed,

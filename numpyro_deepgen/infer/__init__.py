@@ -1,0 +1,6 @@
+"""Inference objects of the host: guides."""
+
+from .autoflow import AutoFlow
+from .starts import StartReport
+
+__all__ = ["AutoFlow", "StartReport"]

@@ -1,0 +1,25 @@
+"""The methods this host can run, by name, and what the comparison needs of the host."""
+
+from .context import HOST, Context, check_model, make_context, session, versions
+from .engine_guides import GUIDES, run_guide
+from .engine_mcmc import run_neutra, run_nuts
+from .results import Method
+
+__all__ = [
+    "HOST",
+    "METHODS",
+    "Context",
+    "check_model",
+    "make_context",
+    "session",
+    "versions",
+]
+
+METHODS = {
+    "nuts": Method("nuts", "mcmc", run_nuts, "the host's NUTS, several chains", discrete=True),
+    **{
+        name: Method(name, "guide", run_guide(name), spec.description)
+        for name, spec in GUIDES.items()
+    },
+    "neutra": Method("neutra", "mcmc", run_neutra, "the host's NUTS through the trained nsf guide"),
+}
