@@ -105,12 +105,12 @@ class PyroGuides:
         with self.torch.no_grad():
             return -Trace_ELBO(count).loss(fitted.model, fitted.guide)
 
-    def predictive(self, fitted, count):
+    def predictive(self, fitted, model, count):
         from pyro.infer import Predictive
 
         return {
             k: self.numpy(v)
-            for k, v in Predictive(fitted.model, guide=fitted.guide, num_samples=count)().items()
+            for k, v in Predictive(model, guide=fitted.guide, num_samples=count)().items()
         }
 
     def neutra(self, fitted, num_warmup, num_samples):
@@ -207,12 +207,10 @@ class NumPyroGuides:
         loss = Trace_ELBO(count).loss
         return -float(loss(self.jax.random.key(2), fitted.params, fitted.model, fitted.guide))
 
-    def predictive(self, fitted, count):
+    def predictive(self, fitted, model, count):
         from numpyro.infer import Predictive
 
-        draw = Predictive(
-            fitted.model, guide=fitted.guide, params=fitted.params, num_samples=count
-        )
+        draw = Predictive(model, guide=fitted.guide, params=fitted.params, num_samples=count)
         return {k: np.asarray(v) for k, v in draw(self.jax.random.key(3)).items()}
 
     def neutra(self, fitted, num_warmup, num_samples):

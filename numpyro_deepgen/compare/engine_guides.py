@@ -21,6 +21,8 @@ from numpyro.infer.initialization import init_to_median
 from numpyro.infer.util import get_importance_trace
 from numpyro.optim import optax_to_numpyro
 
+from ..distributions import iaf, maf, nsf, planar, realnvp
+from ..infer import AutoFlow
 from .context import Context
 from .errors import FitError
 from .results import MethodResult, Settings
@@ -67,14 +69,8 @@ class Trained:
     notes: list = field(default_factory=list)
 
 
-def _flow(recipe: str) -> Callable:
-    def build(model):
-        from .. import distributions
-        from ..infer import AutoFlow
-
-        return AutoFlow(model, getattr(distributions, recipe))
-
-    return build
+def _flow(recipe: Callable) -> Callable:
+    return lambda model: AutoFlow(model, recipe)
 
 
 def _host(guide_class: type, **options) -> Callable:
@@ -90,11 +86,11 @@ GUIDES = {
         _host(AutoLaplaceApproximation), 2e-2, "the host's AutoLaplaceApproximation"
     ),
     "auto_iaf": GuideSpec(_host(AutoIAFNormal, num_flows=3), 5e-3, "the host's AutoIAFNormal"),
-    "nsf": GuideSpec(_flow("nsf"), 5e-3, "AutoFlow with a neural spline flow"),
-    "maf": GuideSpec(_flow("maf"), 5e-3, "AutoFlow with a masked autoregressive flow"),
-    "iaf": GuideSpec(_flow("iaf"), 5e-3, "AutoFlow with an inverse autoregressive flow"),
-    "realnvp": GuideSpec(_flow("realnvp"), 5e-3, "AutoFlow with affine couplings"),
-    "planar": GuideSpec(_flow("planar"), 5e-3, "AutoFlow with planar transforms"),
+    "nsf": GuideSpec(_flow(nsf), 5e-3, "AutoFlow with a neural spline flow"),
+    "maf": GuideSpec(_flow(maf), 5e-3, "AutoFlow with a masked autoregressive flow"),
+    "iaf": GuideSpec(_flow(iaf), 5e-3, "AutoFlow with an inverse autoregressive flow"),
+    "realnvp": GuideSpec(_flow(realnvp), 5e-3, "AutoFlow with affine couplings"),
+    "planar": GuideSpec(_flow(planar), 5e-3, "AutoFlow with planar transforms"),
 }
 
 
@@ -190,10 +186,11 @@ def _check_losses(losses: np.ndarray) -> None:
 def _start_notes(guide) -> list[str]:
     """Which start a flow guide took."""
     report = getattr(guide, "init_report", None)
-    if not report or "chosen" not in report:
+    if report is None:
         return []
-    tried = [f"{k} {float(v):.2f}" for k, v in report.items() if k != "chosen"]
-    return [f"start: {report['chosen']} (ELBO of the starts: {', '.join(tried)})"]
+    tried = [f"{name} {elbo:.2f}" for name, elbo in report.elbo.items()]
+    tried += [f"{name} failed" for name in report.failed]
+    return [f"start: {report.chosen} (ELBO of the starts: {', '.join(tried)})"]
 
 
 def _as_gaussian(trained: Trained, context: Context) -> Trained:

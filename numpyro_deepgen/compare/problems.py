@@ -79,7 +79,7 @@ def horseshoe_diabetes(x, y):
     shrunk = scale * jnp.sqrt(slab / (slab + (tau * scale) ** 2))
     beta = numpyro.deterministic("beta", z * tau * shrunk)
     with numpyro.plate("patients", x.shape[0]):
-        numpyro.sample("y", dist.Normal(x @ beta, noise), obs=y)
+        numpyro.sample("y", dist.Normal(beta @ x.T, noise), obs=y)
 
 
 def logistic_breast_cancer(x, y):
@@ -88,7 +88,7 @@ def logistic_breast_cancer(x, y):
     with numpyro.plate("features", x.shape[-1]):
         beta = numpyro.sample("beta", dist.Normal(0.0, 1.0))
     with numpyro.plate("tumours", x.shape[0]):
-        numpyro.sample("y", dist.Bernoulli(logits=intercept + x @ beta), obs=y)
+        numpyro.sample("y", dist.Bernoulli(logits=intercept + beta @ x.T), obs=y)
 
 
 def funnel():

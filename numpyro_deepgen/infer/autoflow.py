@@ -98,9 +98,10 @@ class AutoFlow(AutoContinuous):
         density = UnconstrainedDensity(self._potential_fn, self._space)
         dense = self.latent_dim <= MAX_DENSE_DIM
         start_key, flow_key, affine_key = random.split(numpyro.prng_key(), 3)
-        start, self.init_report = best_start(
-            start_key, self.init, density, self._init_latent, dense
-        )
+        with handlers.block():
+            start, self.init_report = best_start(
+                start_key, self.init, density, self._init_latent, dense
+            )
         flow = _build_flow(self._flow_argument, flow_key, self.latent_dim)
         affine = DenseAffine if dense and self.latent_dim > 1 else ElementwiseAffine
         layers = [affine(affine_key, self.latent_dim), FixedAffine(start.loc, start.scale)]

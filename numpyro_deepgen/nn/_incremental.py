@@ -1,9 +1,9 @@
 """The inverse of a masked network, each hidden unit computed once.
 
-Activations are kept feature-major, ``(units, N)``, and inputs in the order in which they are visited.
-A step computes a slice of fixed width of each hidden layer: the units of its degree and, where
-another degree has more units, zeros which the next step overwrites. One ``lax.scan`` thus serves
-any number of inputs at one compile time.
+Activations are kept feature-major, ``(units, N)``, and inputs in the order in which they are
+visited. A step computes a slice of fixed width of each hidden layer: the units of its degree and,
+where another degree has more units, zeros which the next step overwrites. One ``lax.scan`` thus
+serves any number of inputs at one compile time.
 """
 
 from collections.abc import Callable

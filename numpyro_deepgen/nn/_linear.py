@@ -11,7 +11,9 @@ __all__ = ["Linear"]
 
 
 class Linear(eqx.Module):
-    r"""A linear layer :math:`y = W x + b`, any leading shape, uniform start in :math:`\pm 1 / \sqrt{n}`.
+    r"""A linear layer :math:`y = W x + b`, any leading shape.
+
+    Entries start uniform in :math:`\pm 1 / \sqrt{n}`.
 
     Args:
         rng_key: random key.

@@ -1,4 +1,4 @@
-r"""Monotone rational-quadratic splines with linear tails (Gregory & Delbourgo 1982; Durkan et al. 2019).
+r"""Monotone rational-quadratic splines with linear tails.
 
 On bin ``k`` with left knot :math:`(x_k, y_k)`, width :math:`w`, height :math:`h`, secant
 :math:`s = h / w` and end slopes :math:`d_0, d_1`, with :math:`\xi = (x - x_k) / w`,
@@ -6,9 +6,10 @@ On bin ``k`` with left knot :math:`(x_k, y_k)`, width :math:`w`, height :math:`h
 .. math::
     y = y_k + \frac{h \, (s \xi^2 + d_0 \xi (1 - \xi))}{s + (d_1 + d_0 - 2 s) \xi (1 - \xi)}.
 
-Outside ``[-bound, bound]`` the spline is the identity. Bins lie on the axis before the last, so that
-softmax, cumulative sum and search run over strided rows. The bin is picked by a sum over an
-indicator, whose derivative needs no scatter, and only the two slopes of that bin are activated.
+Outside ``[-bound, bound]`` the spline is the identity (Gregory & Delbourgo 1982; Durkan et al.
+2019). Bins lie on the axis before the last, so that softmax, cumulative sum and search run over
+strided rows. The bin is picked by a sum over an indicator, whose derivative needs no scatter, and
+only the two slopes of that bin are activated.
 """
 
 import math
@@ -81,9 +82,7 @@ def rational_quadratic_spline(
     log_det = (
         2.0 * jnp.log(secant)
         + jnp.log(
-            right_slope * jnp.square(xi)
-            + 2.0 * secant * mixed
-            + left_slope * jnp.square(1.0 - xi)
+            right_slope * jnp.square(xi) + 2.0 * secant * mixed + left_slope * jnp.square(1.0 - xi)
         )
         - 2.0 * jnp.log(denominator)
     )
@@ -101,7 +100,7 @@ def _clamp(x: Array, lower: float, upper: float) -> Array:
 
 
 def _knots(sizes: Array, bound: float) -> Array:
-    """Turn unnormalised sizes ``(..., K, D)`` into knots ``(..., K + 1, D)`` from -bound to bound."""
+    """Turn unnormalised sizes ``(..., K, D)`` into knots ``(..., K + 1, D)``."""
     num_bins = sizes.shape[-2]
     sizes = MIN_BIN_SIZE + (1.0 - MIN_BIN_SIZE * num_bins) * jax.nn.softmax(sizes, -2)
     interior = bound * (2.0 * jnp.cumsum(sizes[..., :-1, :], -2) - 1.0)

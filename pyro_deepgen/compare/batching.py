@@ -1,7 +1,7 @@
-"""The model on many draws at once: in a plate of its own where it can, else one after the other.
+"""The model on many draws at once, where that is right, else one draw after the other.
 
-Pyro's vectorised particles put the model in an outermost plate, which is right only if the model
-broadcasts over it. That is tested here against the model run draw by draw.
+Two ways are tried and tested against the model run draw by draw: an outermost plate, as the host
+vectorises particles, which is right only if the model broadcasts over it, and ``torch.vmap``.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,9 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.infer.mcmc.util import _guess_max_plate_nesting
+from pyro.poutine.subsample_messenger import _Subsample
 
-__all__ = ["can_batch", "draws_plate", "log_joint", "nesting"]
+__all__ = ["draws_plate", "find_batching", "log_joint", "nesting"]
 
 NUM_TESTED = 4
 TOLERANCE = 1e-3
@@ -28,8 +29,15 @@ def draws_plate(size: int, max_plate_nesting: int):
 
 
 @torch.no_grad()
-def can_batch(context) -> bool:
-    """Whether the model gives the same log joint in a plate of draws as draw by draw."""
+def find_batching(context) -> str:
+    """The way to run the model on many draws that gives the right log joint.
+
+    Args:
+        context: model and data.
+
+    Returns:
+        ``"plate"``, ``"vmap"`` or ``"loop"``.
+    """
     traces = [
         poutine.trace(context.model).get_trace(*context.args, **context.kwargs)
         for _ in range(NUM_TESTED)
@@ -38,15 +46,18 @@ def can_batch(context) -> bool:
         name: torch.stack([trace.nodes[name]["value"] for trace in traces])
         for name in context.summary.latent_shapes
     }
-    try:
-        batch, _ = _batched(context, values)
-    except Exception:
-        return False
-    single, _ = _sequential(context, values)
-    return bool(torch.allclose(batch, single, rtol=TOLERANCE, atol=TOLERANCE))
+    with pyro.validation_enabled(False):
+        single, _ = _loop(context, values)
+        for way in ("plate", "vmap"):
+            try:
+                batch, _ = WAYS[way](context, values)
+            except Exception:
+                continue
+            if torch.allclose(batch, single, rtol=TOLERANCE, atol=TOLERANCE):
+                return way
+    return "loop"
 
 
-@torch.no_grad()
 def log_joint(context, values: Mapping) -> tuple[torch.Tensor, dict]:
     """Log joint density and deterministic sites at given draws of the latent sites.
 
@@ -57,19 +68,24 @@ def log_joint(context, values: Mapping) -> tuple[torch.Tensor, dict]:
     Returns:
         Log density of shape ``(draw,)``, and deterministic site -> tensor ``(draw,) + shape``.
     """
-    return (_batched if context.batched else _sequential)(context, values)
+    with pyro.validation_enabled(False):
+        return WAYS[context.batching](context, values)
 
 
 def _run(context, values: Mapping):
     model = poutine.trace(poutine.condition(context.model, data=values))
     trace = model.get_trace(*context.args, **context.kwargs)
     trace.compute_log_prob()
-    nodes = [(name, node) for name, node in trace.nodes.items() if node["type"] == "sample"]
+    nodes = [
+        (name, node)
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and not isinstance(node["fn"], _Subsample)
+    ]
     found = {n: node["value"] for n, node in nodes if node["infer"].get("_deterministic")}
     return [node["log_prob"] for _, node in nodes], found
 
 
-def _sequential(context, values: Mapping):
+def _loop(context, values: Mapping):
     totals, found = [], {}
     size = next(iter(values.values())).shape[0]
     for i in range(size):
@@ -80,7 +96,15 @@ def _sequential(context, values: Mapping):
     return torch.stack(totals), {name: torch.stack(list(v)) for name, v in found.items()}
 
 
-def _batched(context, values: Mapping):
+def _vmap(context, values: Mapping):
+    def one(draw):
+        terms, sites = _run(context, draw)
+        return sum(term.sum() for term in terms), sites
+
+    return torch.vmap(one, randomness="different")(dict(values))
+
+
+def _plate(context, values: Mapping):
     size = next(iter(values.values())).shape[0]
     one = {name: value[0] for name, value in values.items()}
     shapes = _event_dims(context, one)
@@ -121,3 +145,6 @@ def _event_dims(context, one: Mapping) -> dict:
         for name, node in trace.nodes.items()
         if node["type"] == "sample" and hasattr(node["fn"], "event_dim")
     }
+
+
+WAYS = {"plate": _plate, "vmap": _vmap, "loop": _loop}

@@ -16,7 +16,7 @@ from torch.distributions import biject_to
 from pyro.infer.mcmc.util import initialize_model
 from pyro.poutine.subsample_messenger import _Subsample
 
-from .batching import can_batch, nesting
+from .batching import find_batching, nesting
 from .errors import ModelError
 from .results import ModelSummary, Settings
 
@@ -38,7 +38,7 @@ class Context:
         seed: of the comparison.
         cache: trained guides, for methods that build on them.
         max_plate_nesting: depth of the model's plates.
-        batched: whether the model runs on many draws at once, in a plate of its own.
+        batching: how the model runs on many draws: ``"plate"``, ``"vmap"`` or ``"loop"``.
     """
 
     model: Callable
@@ -48,7 +48,7 @@ class Context:
     seed: int = 0
     cache: dict = field(default_factory=dict)
     max_plate_nesting: int = 0
-    batched: bool = False
+    batching: str = "loop"
 
     def set_seed(self, name: str) -> None:
         """Seed the host by the seed and the method's name only, not by the methods' order."""
@@ -87,7 +87,8 @@ def make_context(model: Callable, args: tuple, kwargs: dict, settings: Settings)
     context = Context(model, args, kwargs, summary, settings.seed)
     with _quiet():
         context.max_plate_nesting = nesting(model, args, kwargs)
-        context.batched = not summary.discrete and can_batch(context)
+        if not summary.discrete:
+            context.batching = find_batching(context)
     return context
 
 

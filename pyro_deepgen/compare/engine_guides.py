@@ -17,6 +17,8 @@ from pyro.infer.autoguide import (
 )
 from pyro.infer.autoguide.initialization import init_to_median
 
+from ..distributions import iaf, maf, nsf, planar, realnvp
+from ..infer import AutoFlow
 from .batching import draws_plate, log_joint
 from .context import Context
 from .errors import FitError
@@ -64,14 +66,8 @@ class Trained:
     notes: list = field(default_factory=list)
 
 
-def _flow(recipe: str) -> Callable:
-    def build(model):
-        from .. import distributions
-        from ..infer import AutoFlow
-
-        return AutoFlow(model, getattr(distributions, recipe))
-
-    return build
+def _flow(recipe: Callable) -> Callable:
+    return lambda model: AutoFlow(model, recipe)
 
 
 def _host(guide_class: type, **options) -> Callable:
@@ -89,11 +85,11 @@ GUIDES = {
     "auto_iaf": GuideSpec(
         lambda model: AutoIAFNormal(model, num_transforms=3), 5e-3, "the host's AutoIAFNormal"
     ),
-    "nsf": GuideSpec(_flow("nsf"), 5e-3, "AutoFlow with a neural spline flow"),
-    "maf": GuideSpec(_flow("maf"), 5e-3, "AutoFlow with a masked autoregressive flow"),
-    "iaf": GuideSpec(_flow("iaf"), 5e-3, "AutoFlow with an inverse autoregressive flow"),
-    "realnvp": GuideSpec(_flow("realnvp"), 5e-3, "AutoFlow with affine couplings"),
-    "planar": GuideSpec(_flow("planar"), 5e-3, "AutoFlow with planar transforms"),
+    "nsf": GuideSpec(_flow(nsf), 5e-3, "AutoFlow with a neural spline flow"),
+    "maf": GuideSpec(_flow(maf), 5e-3, "AutoFlow with a masked autoregressive flow"),
+    "iaf": GuideSpec(_flow(iaf), 5e-3, "AutoFlow with an inverse autoregressive flow"),
+    "realnvp": GuideSpec(_flow(realnvp), 5e-3, "AutoFlow with affine couplings"),
+    "planar": GuideSpec(_flow(planar), 5e-3, "AutoFlow with planar transforms"),
 }
 
 
@@ -139,8 +135,8 @@ def _train(name: str, context: Context, settings: Settings, bar) -> Trained:
     rate = settings.learning_rate or spec.learning_rate
     start = time.perf_counter()
     guide = spec.build(context.model)
-    loss_fn = _bound(name, context, settings).differentiable_loss
-    params = _parameters(loss_fn, guide, context)
+    loss_fn = _bound(name, context, settings)
+    params = _parameters(guide, context)
     optimizer = torch.optim.Adam(params, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, settings.num_steps, eta_min=FINAL_RATE * rate
@@ -161,20 +157,35 @@ def _train(name: str, context: Context, settings: Settings, bar) -> Trained:
     return Trained(guide, {}, losses, timings, _start_notes(guide))
 
 
-def _bound(name: str, context: Context, settings: Settings) -> Trace_ELBO:
-    """The host's ELBO; a point estimate has no randomness to average over."""
+def _bound(name: str, context: Context, settings: Settings) -> Callable:
+    """The function ``(model, guide, *args, **kwargs) -> negative ELBO`` that is minimised."""
+    # A point estimate has no randomness to average over.
     num_particles = 1 if name == "auto_laplace" else settings.num_particles
+    if context.batching == "vmap" and num_particles > 1:
+        return _vmap_bound(context, num_particles)
     return Trace_ELBO(
         num_particles=num_particles,
-        vectorize_particles=context.batched and num_particles > 1,
+        vectorize_particles=context.batching == "plate" and num_particles > 1,
         max_plate_nesting=context.max_plate_nesting,
-    )
+    ).differentiable_loss
 
 
-def _parameters(loss_fn: Callable, guide: torch.nn.Module, context: Context) -> list:
-    """Every parameter of guide and model, found by one run of the bound."""
+def _vmap_bound(context: Context, num_particles: int) -> Callable:
+    """The pathwise ELBO for models that do not broadcast over a plate of particles."""
+
+    def loss_fn(model, guide, *args, **kwargs):
+        values, log_q = _guide_draws(guide, context, num_particles)
+        log_p, _ = log_joint(context, values)
+        return (log_q - log_p).mean()
+
+    return loss_fn
+
+
+def _parameters(guide: torch.nn.Module, context: Context) -> list:
+    """Every parameter of guide and model, found by one run of each."""
     with poutine.trace(param_only=True) as capture:
-        loss_fn(context.model, guide, *context.args, **context.kwargs)
+        guide(*context.args, **context.kwargs)
+        context.model(*context.args, **context.kwargs)
     found = [site["value"].unconstrained() for site in capture.trace.nodes.values()]
     found += list(guide.parameters())
     return [p for p in {id(p): p for p in found}.values() if p.requires_grad]
@@ -207,10 +218,11 @@ def _check_losses(losses: np.ndarray) -> None:
 def _start_notes(guide) -> list[str]:
     """Which start a flow guide took."""
     report = getattr(guide, "init_report", None)
-    if not report or "chosen" not in report:
+    if report is None:
         return []
-    tried = [f"{k} {float(v):.2f}" for k, v in report.items() if k != "chosen"]
-    return [f"start: {report['chosen']} (ELBO of the starts: {', '.join(tried)})"]
+    tried = [f"{name} {elbo:.2f}" for name, elbo in report.elbo.items()]
+    tried += [f"{name} failed" for name in report.failed]
+    return [f"start: {report.chosen} (ELBO of the starts: {', '.join(tried)})"]
 
 
 def _as_gaussian(guide: AutoLaplaceApproximation, context: Context) -> AutoMultivariateNormal:

@@ -62,10 +62,16 @@ def run_nuts(context: Context, settings: Settings, bar) -> MethodResult:
     """
     result, values = _sample("nuts", context.model, context, settings, bar)
     start = time.perf_counter()
-    _, found = log_joint(context, values)
+    # With discrete sites the rest of the model is random still.
+    found = {} if context.summary.discrete else _deterministic(context, values)
     result.draws = _by_chain(values | found, settings)
     result.timings["draw"] += time.perf_counter() - start
     return result
+
+
+@torch.no_grad()
+def _deterministic(context: Context, values: dict) -> dict:
+    return log_joint(context, values)[1]
 
 
 def run_neutra(context: Context, settings: Settings, bar) -> MethodResult:
@@ -91,8 +97,7 @@ def run_neutra(context: Context, settings: Settings, bar) -> MethodResult:
             values = neutra.transform_sample(latent)
         shapes = context.summary.latent_shapes
         values = {name: values[name].reshape(-1, *shape) for name, shape in shapes.items()}
-    _, found = log_joint(context, values)
-    result.draws = _by_chain(values | found, settings)
+    result.draws = _by_chain(values | _deterministic(context, values), settings)
     result.timings["draw"] += time.perf_counter() - start
     for part, seconds in trained.timings.items():
         result.timings[part] = result.timings.get(part, 0.0) + seconds

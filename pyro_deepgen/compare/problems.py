@@ -79,7 +79,7 @@ def horseshoe_diabetes(x, y):
     shrunk = scale * torch.sqrt(slab / (slab + (tau * scale) ** 2))
     beta = pyro.deterministic("beta", z * tau * shrunk)
     with pyro.plate("patients", x.shape[0]):
-        pyro.sample("y", dist.Normal(x @ beta, noise), obs=y)
+        pyro.sample("y", dist.Normal(beta @ x.mT, noise), obs=y)
 
 
 def logistic_breast_cancer(x, y):
@@ -88,7 +88,7 @@ def logistic_breast_cancer(x, y):
     with pyro.plate("features", x.shape[-1]):
         beta = pyro.sample("beta", dist.Normal(0.0, 1.0))
     with pyro.plate("tumours", x.shape[0]):
-        pyro.sample("y", dist.Bernoulli(logits=intercept + x @ beta), obs=y)
+        pyro.sample("y", dist.Bernoulli(logits=intercept + beta @ x.mT), obs=y)
 
 
 def funnel():

@@ -24,7 +24,7 @@ __all__ = ["Compose", "ConditionedTransform", "Inverse", "Transform"]
 
 
 class Transform(PytreeTransform):
-    r"""Base class of learnable bijections of :math:`R^D`, a host transform that holds its parameters.
+    r"""Base class of learnable bijections of :math:`R^D`, host transforms that hold parameters.
 
     Subclasses write :meth:`forward_and_log_det` and :meth:`inverse_and_log_det`; all shapes are
     ``batch_shape + (input_dim,)`` for points, ``batch_shape`` for log-determinants and
@@ -93,10 +93,10 @@ class ConditionedTransform(PytreeTransform):
 
     Args:
         transform: the transform that holds the parameters.
-        context: shape ``batch_shape + (context_dim,)``.
+        context: shape ``batch_shape + (context_dim,)``, or None if the transform takes none.
     """
 
-    def __init__(self, transform: Transform, context: Array | None):
+    def __init__(self, transform: Transform, context: Array | None = None):
         check_context_shape(None if context is None else context.shape, transform.context_dim)
         self.transform, self.context = transform, context
 
@@ -133,6 +133,8 @@ class ConditionedTransform(PytreeTransform):
         return self._broadcast_shape(shape)
 
     def _broadcast_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        if self.context is None:
+            return tuple(shape)
         return jnp.broadcast_shapes(tuple(shape), self.context.shape[:-1] + (1,))
 
 
