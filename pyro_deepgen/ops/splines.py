@@ -39,7 +39,8 @@ def rational_quadratic_spline(
         x: points, shape ``batch_shape + (D,)``; any real numbers.
         widths: unnormalised bin widths, shape broadcastable to ``batch_shape + (K, D)``.
         heights: unnormalised bin heights, same shape.
-        slopes: unconstrained interior slopes, ``batch_shape + (K - 1, D)``.
+        slopes: unconstrained slopes, ``batch_shape + (K - 1, D)`` for the interior knots (the outer
+            ones then have slope 1), or ``batch_shape + (K + 1, D)`` for all knots.
         bound: half-width of the interval that the bins cover, positive.
         inverse: whether to evaluate the inverse.
 
@@ -58,6 +59,9 @@ def rational_quadratic_spline(
 
     x_left, width = _select_bin(x_knots, index)
     y_left, height = _select_bin(y_knots, index)
+    if slopes.shape[-2] < widths.shape[-2]:
+        # raw slopes of zero at both ends: unit slopes meet the linear tails
+        slopes = torch.nn.functional.pad(slopes, (0, 0, 1, 1))
     left_slope, right_slope = _select_slopes(slopes, index)
     secant = height / width
     curvature = left_slope + right_slope - 2.0 * secant
@@ -112,7 +116,5 @@ def _select_bin(knots: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _select_slopes(slopes: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    # raw slopes of zero at both ends: unit slopes meet the linear tails
-    padded = torch.nn.functional.pad(slopes, (0, 0, 1, 1))
-    left, right = _select(padded, index), _select(padded, index + 1)
+    left, right = _select(slopes, index), _select(slopes, index + 1)
     return softplus(left + SLOPE_SHIFT) + MIN_SLOPE, softplus(right + SLOPE_SHIFT) + MIN_SLOPE

@@ -1,5 +1,6 @@
 """Learnable bijections."""
 
+from .additive import AdditiveMap
 from .affine import DenseAffine, FixedAffine, LowRankAffine
 from .autoregressive import MaskedAutoregressive
 from .base import Compose, ConditionedTransform, Inverse, Transform
@@ -13,14 +14,21 @@ from .elementwise import (
     RationalQuadraticSpline,
 )
 from .linear import LULinear
+from .mixture_logistic import DeepSigmoidalMap, MixtureLogisticMap
+from .numerical import NumericalMap
 from .permutation import Flip, Permutation
 from .planar import Planar
+from .splines import BoundedSpline, CircularSpline
 
 __all__ = [
+    "AdditiveMap",
     "AffineMap",
+    "BoundedSpline",
+    "CircularSpline",
     "Compose",
     "ConditionedTransform",
     "Coupling",
+    "DeepSigmoidalMap",
     "DenseAffine",
     "Elementwise",
     "ElementwiseAffine",
@@ -31,6 +39,8 @@ __all__ = [
     "LULinear",
     "LowRankAffine",
     "MaskedAutoregressive",
+    "MixtureLogisticMap",
+    "NumericalMap",
     "Permutation",
     "Planar",
     "RationalQuadraticMap",

@@ -3,11 +3,12 @@ r"""Masked autoregressive transforms, both directions at about the cost of one f
 from collections.abc import Callable, Sequence
 
 import torch
+from pyro.distributions import constraints
 from torch import Tensor
 
 from ...nn import MaskedDense
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap
+from .elementwise import AffineMap, ElementwiseMap, vector_support
 
 __all__ = ["MaskedAutoregressive"]
 
@@ -62,6 +63,14 @@ class MaskedAutoregressive(Transform):
             activation,
             zero_init=True,
         )
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
+
+    @property
+    def codomain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
 
     def forward_and_log_det(self, x, context=None):
         y, log_det = self.elementwise.forward_and_log_det(x, self.network(x, context))

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from pyro.distributions import constraints
 from torch import Tensor
 
 from ..._numerics.checks import check_context_shape
 from ..._numerics.masks import coupling_mask
 from ...nn import ConditionalParameters, Dense
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap
+from .elementwise import AffineMap, ElementwiseMap, vector_support
 
 __all__ = ["Coupling"]
 
@@ -66,6 +67,14 @@ class Coupling(Transform):
             )
         else:
             self.network = ConditionalParameters(num_outputs, context_dim, hidden_dims, activation)
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
+
+    @property
+    def codomain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
 
     def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
         if self.kept.numel() == 0:
