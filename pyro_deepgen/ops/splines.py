@@ -21,6 +21,8 @@ __all__ = ["rational_quadratic_spline"]
 
 MIN_BIN_SIZE = 1e-3
 MIN_SLOPE = 1e-3
+# keeps products of slopes finite in float32, whatever a network puts out
+MAX_RAW_SLOPE = 1e3
 # softplus(SLOPE_SHIFT) + MIN_SLOPE == 1: raw slopes of zero give unit slopes
 SLOPE_SHIFT = math.log(math.expm1(1.0 - MIN_SLOPE))
 
@@ -116,5 +118,6 @@ def _select_bin(knots: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _select_slopes(slopes: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    left, right = _select(slopes, index), _select(slopes, index + 1)
+    left = _select(slopes, index).clamp(max=MAX_RAW_SLOPE)
+    right = _select(slopes, index + 1).clamp(max=MAX_RAW_SLOPE)
     return softplus(left + SLOPE_SHIFT) + MIN_SLOPE, softplus(right + SLOPE_SHIFT) + MIN_SLOPE
