@@ -54,6 +54,8 @@ class ConditionalParameters(nn.Module):
 
     def forward(self, context: Tensor | None = None) -> Tensor:
         check_context_shape(None if context is None else context.shape, self.context_dim)
-        if self.network is None:
+        if context is None:
             return self.bias
+        if self.network is None:
+            return self.bias.expand(context.shape[:-1] + (self.num_params,))
         return self.bias + self.network(context)

@@ -1,9 +1,18 @@
-"""Triangular matrices from unconstrained entries."""
+"""Products, triangular matrices and orthonormal frames from unconstrained entries."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["bounded_exp", "strict_lower", "unit_lower_solve"]
+__all__ = [
+    "bounded_exp",
+    "matvec",
+    "orthonormal_columns",
+    "reflect",
+    "strict_lower",
+    "unit_lower_solve",
+]
 
 MAX_LOG_SCALE = 30.0
 
@@ -12,6 +21,39 @@ def bounded_exp(raw: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return :math:`e^{s}` and :math:`s = 30 \tanh(a / 30)` of unconstrained ``a``, any shape."""
     log_scale = MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
     return log_scale.exp(), log_scale
+
+
+def matvec(matrix: Tensor, x: Tensor) -> Tensor:
+    """Return the product of matrices ``batch_shape + (M, D)`` and vectors ``batch_shape + (D,)``.
+
+    A single matrix is applied to all vectors at once.
+    """
+    if matrix.ndim == 2:
+        return x @ matrix.mT
+    return (matrix @ x.unsqueeze(-1)).squeeze(-1)
+
+
+def orthonormal_columns(matrix: Tensor) -> Tensor:
+    """Orthonormalise the columns of ``batch_shape + (D, M)``, ``M <= D``, from left to right."""
+    frame, upper = torch.linalg.qr(matrix)
+    # a unique factorisation: the diagonal of R positive
+    signs = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(frame.dtype)
+    return frame * signs.unsqueeze(-2)
+
+
+def reflect(x: Tensor, vectors: Sequence[Tensor]) -> Tensor:
+    r"""Apply the reflections :math:`x \mapsto x - 2 v (v^T x) / |v|^2` one after the other.
+
+    Args:
+        x: shape ``batch_shape + (D,)``.
+        vectors: the normals ``v``, each of a shape broadcastable to ``batch_shape + (D,)``; one of
+            length zero changes nothing.
+    """
+    smallest = torch.finfo(x.dtype).tiny ** 0.5
+    for v in vectors:
+        norm = v.square().sum(-1, keepdim=True).clamp(min=smallest)
+        x = x - v * (2.0 * (x * v).sum(-1, keepdim=True) / norm)
+    return x
 
 
 def strict_lower(entries: Tensor, dim: int) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["expand_bracket", "implicit_root", "monotone_root"]
+__all__ = ["expand_bracket", "implicit_root", "monotone_root", "tanh_root"]
 
 
 def monotone_root(
@@ -80,6 +80,23 @@ def expand_bracket(
             torch.where(too_low, upper + step, torch.where(too_high, lower, upper)),
         )
     return lower, upper
+
+
+def tanh_root(product: Tensor, target: Tensor) -> Tensor:
+    r"""Return the solution of :math:`s + p \tanh s = t`, elementwise, for :math:`p > -1`.
+
+    Args:
+        product: ``p``, shape broadcastable to that of ``target``.
+        target: ``t``, any shape.
+    """
+
+    def residual(s):
+        tanh = torch.tanh(s)
+        return s + product * tanh - target, 1.0 + product * (1.0 - tanh.square())
+
+    reach = product.detach().abs() * (1.0 + 1e-6) + 1e-6
+    centre = target.detach()
+    return monotone_root(residual, centre - reach, centre + reach)
 
 
 def _safeguarded_newton(fn, lower: Tensor, upper: Tensor, max_steps: int) -> Tensor:

@@ -13,16 +13,23 @@ from .elementwise import (
     RationalQuadraticMap,
     RationalQuadraticSpline,
 )
+from .householder import Householder
 from .linear import LULinear
+from .matrix_exponential import MatrixExponential, Rotation
 from .mixture_logistic import DeepSigmoidalMap, MixtureLogisticMap
+from .normalization import ActNorm, BatchNorm
 from .numerical import NumericalMap
 from .permutation import Flip, Permutation
 from .planar import Planar
+from .radial import Radial
 from .splines import BoundedSpline, CircularSpline
+from .sylvester import Sylvester
 
 __all__ = [
+    "ActNorm",
     "AdditiveMap",
     "AffineMap",
+    "BatchNorm",
     "BoundedSpline",
     "CircularSpline",
     "Compose",
@@ -35,15 +42,20 @@ __all__ = [
     "ElementwiseMap",
     "FixedAffine",
     "Flip",
+    "Householder",
     "Inverse",
     "LULinear",
     "LowRankAffine",
     "MaskedAutoregressive",
+    "MatrixExponential",
     "MixtureLogisticMap",
     "NumericalMap",
     "Permutation",
     "Planar",
+    "Radial",
     "RationalQuadraticMap",
     "RationalQuadraticSpline",
+    "Rotation",
+    "Sylvester",
     "Transform",
 ]

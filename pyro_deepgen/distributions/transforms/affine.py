@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..._numerics.checks import check_positive_int
 from ...nn import ConditionalParameters
-from ...ops.linear import bounded_exp, strict_lower, unit_lower_solve
+from ...ops.linear import bounded_exp, orthonormal_columns, strict_lower, unit_lower_solve
 from .base import Transform
 
 __all__ = ["DenseAffine", "FixedAffine", "LowRankAffine"]
@@ -55,8 +55,8 @@ class DenseAffine(Transform):
         return y, log_scale.sum(-1).expand(y.shape[:-1])
 
     def inverse_and_log_det(self, y, context=None):
-        loc, scale, log_scale, lower = self._params(context)
-        x = unit_lower_solve(lower, (y - loc) / scale)
+        loc, _, log_scale, lower = self._params(context)
+        x = unit_lower_solve(lower, (y - loc) * (-log_scale).exp())
         return x, -log_scale.sum(-1).expand(x.shape[:-1])
 
 
@@ -107,30 +107,25 @@ class LowRankAffine(Transform):
 
     def _params(self, context: Tensor | None):
         loc, log_scale, log_diag, entries, frame = self.parameter_net(context).split(self.sizes, -1)
-        frame, upper = torch.linalg.qr(frame.unflatten(-1, (self.input_dim, self.rank)))
-        # a unique factorisation: the diagonal of R positive
-        frame = frame * torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).unsqueeze(-2)
-        scale, log_scale = bounded_exp(log_scale)
-        diag, log_diag = bounded_exp(log_diag)
-        lower = strict_lower(entries, self.rank)
-        log_det = log_scale.sum(-1) + log_diag.sum(-1)
-        return loc, scale, frame, diag, lower, log_det
+        frame = orthonormal_columns(frame.unflatten(-1, (self.input_dim, self.rank)))
+        log_scale, log_diag = bounded_exp(log_scale)[1], bounded_exp(log_diag)[1]
+        return loc, log_scale, frame, log_diag, strict_lower(entries, self.rank)
 
     def forward_and_log_det(self, x, context=None):
-        loc, scale, frame, diag, lower, log_det = self._params(context)
+        loc, log_scale, frame, log_diag, lower = self._params(context)
         inner = (frame.mT @ x.unsqueeze(-1)).squeeze(-1)
         # T = diag (I + lower)
-        image = diag * (inner + (lower @ inner.unsqueeze(-1)).squeeze(-1))
-        y = loc + scale * (x + (frame @ (image - inner).unsqueeze(-1)).squeeze(-1))
-        return y, log_det.expand(y.shape[:-1])
+        image = log_diag.exp() * (inner + (lower @ inner.unsqueeze(-1)).squeeze(-1))
+        y = loc + log_scale.exp() * (x + (frame @ (image - inner).unsqueeze(-1)).squeeze(-1))
+        return y, (log_scale.sum(-1) + log_diag.sum(-1)).expand(y.shape[:-1])
 
     def inverse_and_log_det(self, y, context=None):
-        loc, scale, frame, diag, lower, log_det = self._params(context)
-        z = (y - loc) / scale
+        loc, log_scale, frame, log_diag, lower = self._params(context)
+        z = (y - loc) * (-log_scale).exp()
         image = (frame.mT @ z.unsqueeze(-1)).squeeze(-1)
-        inner = unit_lower_solve(lower, image / diag)
+        inner = unit_lower_solve(lower, image * (-log_diag).exp())
         x = z + (frame @ (inner - image).unsqueeze(-1)).squeeze(-1)
-        return x, -log_det.expand(x.shape[:-1])
+        return x, -(log_scale.sum(-1) + log_diag.sum(-1)).expand(x.shape[:-1])
 
 
 class FixedAffine(Transform):

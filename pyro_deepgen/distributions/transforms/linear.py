@@ -50,20 +50,20 @@ class LULinear(Transform):
 
     def _params(self, context: Tensor | None):
         bias, log_scale, lower, upper = self.parameter_net(context).split(self.sizes, -1)
-        scale, log_scale = bounded_exp(log_scale)
+        log_scale = bounded_exp(log_scale)[1]
         lower = strict_lower(lower, self.input_dim)
         # U is solved with reversed rows and columns, where it is lower triangular
-        return bias, scale, log_scale.sum(-1), lower, strict_lower(upper, self.input_dim)
+        return bias, log_scale, lower, strict_lower(upper, self.input_dim)
 
     def forward_and_log_det(self, x, context=None):
-        bias, scale, log_det, lower, upper = self._params(context)
+        bias, log_scale, lower, upper = self._params(context)
         reversed_x = x.flip(-1)
-        u = scale * (x + (upper @ reversed_x.unsqueeze(-1)).squeeze(-1).flip(-1))
+        u = log_scale.exp() * (x + (upper @ reversed_x.unsqueeze(-1)).squeeze(-1).flip(-1))
         y = u + (lower @ u.unsqueeze(-1)).squeeze(-1) + bias
-        return y, log_det.expand(y.shape[:-1])
+        return y, log_scale.sum(-1).expand(y.shape[:-1])
 
     def inverse_and_log_det(self, y, context=None):
-        bias, scale, log_det, lower, upper = self._params(context)
-        u = unit_lower_solve(lower, y - bias) / scale
+        bias, log_scale, lower, upper = self._params(context)
+        u = unit_lower_solve(lower, y - bias) * (-log_scale).exp()
         x = unit_lower_solve(upper, u.flip(-1)).flip(-1)
-        return x, -log_det.expand(x.shape[:-1])
+        return x, -log_scale.sum(-1).expand(x.shape[:-1])

@@ -5,18 +5,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ...nn import ConditionalParameters
-from ...ops.root_finding import monotone_root
+from ...ops.constraining import above_minus_one
+from ...ops.root_finding import tanh_root
 from .base import Transform
 
 __all__ = ["Planar"]
-
-# softplus(SHIFT) == 1
-SHIFT = math.log(math.expm1(1.0))
-# keeps w^T u_hat above -1 by a margin that survives rounding
-MARGIN = 1e-3
 
 
 class Planar(Transform):
@@ -68,7 +63,7 @@ class Planar(Transform):
         raw = (u * w).sum(-1, keepdim=True)
         norm = w.square().sum(-1, keepdim=True) + torch.finfo(w.dtype).tiny ** 0.5
         # appendix A.1, with a shifted softplus
-        product = (1.0 - MARGIN) * (softplus(raw + SHIFT) - 1.0)
+        product = above_minus_one(raw)
         return u + (product - raw) * (w / norm), w, b[..., 0], product[..., 0]
 
     @staticmethod
@@ -84,12 +79,5 @@ class Planar(Transform):
     def inverse_and_log_det(self, y, context=None):
         u, w, b, product = self._params(context)
         target = (y * w).sum(-1) + b
-
-        def residual(s):
-            t = torch.tanh(s)
-            return s + product * t - target, 1.0 + product * (1.0 - t.square())
-
-        reach = product.detach().abs() * (1.0 + 1e-6) + 1e-6
-        centre = target.detach()
-        s = monotone_root(residual, centre - reach, centre + reach)
+        s = tanh_root(product, target)
         return y - u * torch.tanh(s).unsqueeze(-1), -self._log_det(s, product)
