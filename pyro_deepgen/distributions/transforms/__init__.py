@@ -13,7 +13,9 @@ from .elementwise import (
     RationalQuadraticMap,
     RationalQuadraticSpline,
 )
+from .gaussianization import GaussianizationMap
 from .householder import Householder
+from .integral import IntegralMap
 from .linear import LULinear
 from .matrix_exponential import MatrixExponential, Rotation
 from .mixture_logistic import DeepSigmoidalMap, MixtureLogisticMap
@@ -23,7 +25,9 @@ from .permutation import Flip, Permutation
 from .planar import Planar
 from .radial import Radial
 from .splines import BoundedSpline, CircularSpline
+from .sum_of_squares import SumOfSquaresMap
 from .sylvester import Sylvester
+from .unconstrained_monotonic import UnconstrainedMonotonicMap
 
 __all__ = [
     "ActNorm",
@@ -42,7 +46,9 @@ __all__ = [
     "ElementwiseMap",
     "FixedAffine",
     "Flip",
+    "GaussianizationMap",
     "Householder",
+    "IntegralMap",
     "Inverse",
     "LULinear",
     "LowRankAffine",
@@ -56,6 +62,8 @@ __all__ = [
     "RationalQuadraticMap",
     "RationalQuadraticSpline",
     "Rotation",
+    "SumOfSquaresMap",
     "Sylvester",
     "Transform",
+    "UnconstrainedMonotonicMap",
 ]

@@ -2,11 +2,11 @@ r"""Masked autoregressive transforms, both directions at about the cost of one f
 
 from collections.abc import Callable, Sequence
 
-import torch
 from pyro.distributions import constraints
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...nn import MaskedDense
+from ._implicit import triangular_inverse
 from .base import Transform
 from .elementwise import AffineMap, ElementwiseMap, vector_support
 
@@ -77,64 +77,18 @@ class MaskedAutoregressive(Transform):
         return y, log_det.sum(-1)
 
     def inverse_and_log_det(self, y, context=None):
-        parameters = dict(self.network.named_parameters())
-        inputs = (y, context, *parameters.values())
-        needs_grad = torch.is_grad_enabled() and any(
-            tensor is not None and tensor.requires_grad for tensor in inputs
-        )
-        if not needs_grad:
-            x, log_det = self.network.solve(self.elementwise.inverse_and_log_det, y, context)
-            return x, log_det.sum(-1)
-        x = _ImplicitInverse.apply(self, tuple(parameters), *inputs)
-        return x, -self.forward_and_log_det(x, context)[1]
+        def solve(y, context):
+            return self.network.solve(self.elementwise.inverse_and_log_det, y, context)
+
+        return triangular_inverse(solve, _Image(self.network, self.elementwise), y, context)
 
 
-class _ImplicitInverse(torch.autograd.Function):
-    r"""Solve :math:`y = f(x; c, w)` for ``x``; the backward pass is one triangular solve.
+class _Image(nn.Module):
+    """The image and the elementwise log-derivatives, a module of both sets of parameters."""
 
-    With the Jacobian :math:`J = \partial f / \partial x` at the solution, a cotangent ``g`` of
-    ``x`` becomes :math:`v = J^{-T} g` of ``y`` and :math:`-v^T \partial f / \partial (c, w)`.
-    """
+    def __init__(self, network: MaskedDense, elementwise: ElementwiseMap):
+        super().__init__()
+        self.network, self.elementwise = network, elementwise
 
-    @staticmethod
-    def forward(ctx, transform, names, y, context, *weights):
-        x, _ = transform.network.solve(transform.elementwise.inverse_and_log_det, y, context)
-        ctx.transform, ctx.names, ctx.shape = transform, names, y.shape
-        ctx.save_for_backward(x, context, *weights)
-        return x
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        x, context, *weights = ctx.saved_tensors
-        transform, names = ctx.transform, ctx.names
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            leaves = [
-                None if t is None else t.detach().requires_grad_() for t in [context, *weights]
-            ]
-            values = dict(zip(names, leaves[1:], strict=True))
-            params = torch.func.functional_call(transform.network, values, (x, leaves[0]))
-            y, log_det = transform.elementwise.forward_and_log_det(x, params)
-        cotangent = _solve_transposed(x, y, log_det.detach().exp(), grad)
-        wanted = [leaf for leaf in leaves if leaf is not None]
-        grads = iter(torch.autograd.grad(y, wanted, -cotangent, allow_unused=True))
-        grads = [None if leaf is None else next(grads) for leaf in leaves]
-        return None, None, cotangent.sum_to_size(ctx.shape), *grads
-
-
-def _solve_transposed(x: Tensor, y: Tensor, diagonal: Tensor, grad: Tensor) -> Tensor:
-    r"""Solve :math:`J^T v = g` for triangular ``J`` with a known diagonal, by fixed-point steps.
-
-    The iteration :math:`v \leftarrow v + (g - J^T v) / \mathrm{diag}(J)` is exact after ``D`` steps
-    (its error is multiplied by a nilpotent matrix) and stops as soon as it no longer moves.
-    """
-    tolerance = 8.0 * torch.finfo(x.dtype).eps
-    v = grad / diagonal
-    for _ in range(x.shape[-1] - 1):
-        (product,) = torch.autograd.grad(y, x, v, retain_graph=True)
-        step = (grad - product) / diagonal
-        v = v + step
-        if bool((step.abs() <= tolerance * (1.0 + v.abs())).all()):
-            break
-    return v
+    def forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.elementwise.forward_and_log_det(x, self.network(x, context))
