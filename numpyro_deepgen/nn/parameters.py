@@ -68,6 +68,8 @@ class ConditionalParameters(eqx.Module):
 
     def __call__(self, context: Array | None = None) -> Array:
         check_context_shape(None if context is None else context.shape, self.context_dim)
-        if self.network is None:
+        if context is None:
             return self.bias
+        if self.network is None:
+            return jnp.broadcast_to(self.bias, context.shape[:-1] + (self.num_params,))
         return self.bias + self.network(context)

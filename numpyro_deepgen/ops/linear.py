@@ -1,10 +1,21 @@
-"""Triangular matrices from unconstrained entries."""
+"""Products, triangular matrices and orthonormal frames from unconstrained entries."""
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-__all__ = ["bounded_exp", "strict_lower", "unit_lower_solve"]
+from ._clamp import clamp
+
+__all__ = [
+    "bounded_exp",
+    "matvec",
+    "orthonormal_columns",
+    "reflect",
+    "strict_lower",
+    "unit_lower_solve",
+]
 
 MAX_LOG_SCALE = 30.0
 
@@ -13,6 +24,39 @@ def bounded_exp(raw: Array) -> tuple[Array, Array]:
     r"""Return :math:`e^{s}` and :math:`s = 30 \tanh(a / 30)` of unconstrained ``a``, any shape."""
     log_scale = MAX_LOG_SCALE * jnp.tanh(raw / MAX_LOG_SCALE)
     return jnp.exp(log_scale), log_scale
+
+
+def matvec(matrix: Array, x: Array) -> Array:
+    """Return the product of matrices ``batch_shape + (M, D)`` and vectors ``batch_shape + (D,)``.
+
+    A single matrix is applied to all vectors at once.
+    """
+    if matrix.ndim == 2:
+        return x @ matrix.T
+    return jnp.matvec(matrix, x)
+
+
+def orthonormal_columns(matrix: Array) -> Array:
+    """Orthonormalise the columns of ``batch_shape + (D, M)``, ``M <= D``, from left to right."""
+    frame, upper = jnp.linalg.qr(matrix)
+    # a unique factorisation: the diagonal of R positive
+    diagonal = jnp.diagonal(upper, axis1=-2, axis2=-1)
+    return frame * jnp.where(diagonal < 0, -1.0, 1.0).astype(frame.dtype)[..., None, :]
+
+
+def reflect(x: Array, vectors: Sequence[Array]) -> Array:
+    r"""Apply the reflections :math:`x \mapsto x - 2 v (v^T x) / |v|^2` one after the other.
+
+    Args:
+        x: shape ``batch_shape + (D,)``.
+        vectors: the normals ``v``, each of a shape broadcastable to ``batch_shape + (D,)``; one of
+            length zero changes nothing.
+    """
+    smallest = float(jnp.finfo(x.dtype).tiny) ** 0.5
+    for v in vectors:
+        norm = clamp(jnp.square(v).sum(-1, keepdims=True), smallest)
+        x = x - v * (2.0 * (x * v).sum(-1, keepdims=True) / norm)
+    return x
 
 
 def strict_lower(entries: Array, dim: int) -> Array:
@@ -46,8 +90,10 @@ def unit_lower_solve(lower: Array, y: Array) -> Array:
     return triangular_solve(lower, y[..., None], unit_diagonal=True)[..., 0]
 
 
-def triangular_solve(lower: Array, columns: Array, unit_diagonal: bool = False) -> Array:
-    """Solve ``lower x = columns`` for lower triangular matrices of equal batch shape."""
+def triangular_solve(
+    matrix: Array, columns: Array, unit_diagonal: bool = False, lower: bool = True
+) -> Array:
+    """Solve ``matrix x = columns`` for triangular matrices of equal batch shape."""
     return lax.linalg.triangular_solve(
-        lower, columns, left_side=True, lower=True, unit_diagonal=unit_diagonal
+        matrix, columns, left_side=True, lower=lower, unit_diagonal=unit_diagonal
     )

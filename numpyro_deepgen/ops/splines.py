@@ -18,10 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ._clamp import clamp
+
 __all__ = ["rational_quadratic_spline"]
 
 MIN_BIN_SIZE = 1e-3
 MIN_SLOPE = 1e-3
+# keeps products of slopes finite in float32, whatever a network puts out
+MAX_RAW_SLOPE = 1e3
 # softplus(SLOPE_SHIFT) + MIN_SLOPE == 1: raw slopes of zero give unit slopes
 SLOPE_SHIFT = math.log(math.expm1(1.0 - MIN_SLOPE))
 
@@ -40,7 +44,8 @@ def rational_quadratic_spline(
         x: points, shape ``batch_shape + (D,)``; any real numbers.
         widths: unnormalised bin widths, shape broadcastable to ``batch_shape + (K, D)``.
         heights: unnormalised bin heights, same shape.
-        slopes: unconstrained interior slopes, ``batch_shape + (K - 1, D)``.
+        slopes: unconstrained slopes, ``batch_shape + (K - 1, D)`` for the interior knots (the outer
+            ones then have slope 1), or ``batch_shape + (K + 1, D)`` for all knots.
         bound: half-width of the interval that the bins cover, positive.
         inverse: whether to evaluate the inverse.
 
@@ -53,12 +58,15 @@ def rational_quadratic_spline(
     """
     x_knots, y_knots = _knots(widths, bound), _knots(heights, bound)
     inside = (x > -bound) & (x < bound)
-    point = _clamp(x, -bound, bound)
+    point = clamp(x, -bound, bound)
     searched = y_knots if inverse else x_knots
     chosen = _indicator(point, searched)
 
     x_left, width = _select_bin(x_knots, chosen)
     y_left, height = _select_bin(y_knots, chosen)
+    if slopes.shape[-2] < widths.shape[-2]:
+        # raw slopes of zero at both ends: unit slopes meet the linear tails
+        slopes = jnp.pad(slopes, [(0, 0)] * (slopes.ndim - 2) + [(1, 1), (0, 0)])
     left_slope, right_slope = _select_slopes(slopes, chosen)
     secant = height / width
     curvature = left_slope + right_slope - 2.0 * secant
@@ -72,9 +80,9 @@ def rational_quadratic_spline(
         tiny = jnp.finfo(point.dtype).tiny
         discriminant = jnp.square(b) - 4.0 * a * c
         root = jnp.sqrt(jnp.where(discriminant < tiny, tiny, discriminant))
-        xi = _clamp(2.0 * c / (-b - root), 0.0, 1.0)
+        xi = clamp(2.0 * c / (-b - root), 0.0, 1.0)
     else:
-        xi = _clamp((point - x_left) / width, 0.0, 1.0)
+        xi = clamp((point - x_left) / width, 0.0, 1.0)
 
     mixed = xi * (1.0 - xi)
     denominator = secant + curvature * mixed
@@ -92,11 +100,6 @@ def rational_quadratic_spline(
         # equation 4
         image = y_left + height * (secant * jnp.square(xi) + left_slope * mixed) / denominator
     return jnp.where(inside, image, x), jnp.where(inside, log_det, jnp.zeros_like(log_det))
-
-
-def _clamp(x: Array, lower: float, upper: float) -> Array:
-    """Clip, with derivative one at the limits (where knots lie)."""
-    return jnp.where(x < lower, lower, jnp.where(x > upper, upper, x))
 
 
 def _knots(sizes: Array, bound: float) -> Array:
@@ -125,9 +128,7 @@ def _select_bin(knots: Array, chosen: Array) -> tuple[Array, Array]:
 
 
 def _select_slopes(slopes: Array, chosen: Array) -> tuple[Array, Array]:
-    # raw slopes of zero at both ends: unit slopes meet the linear tails
-    end = jnp.zeros_like(slopes[..., :1, :])
-    left = _select(jnp.concatenate([end, slopes], -2), chosen)
-    right = _select(jnp.concatenate([slopes, end], -2), chosen)
+    left = clamp(_select(slopes[..., :-1, :], chosen), upper=MAX_RAW_SLOPE)
+    right = clamp(_select(slopes[..., 1:, :], chosen), upper=MAX_RAW_SLOPE)
     softplus = jax.nn.softplus
     return softplus(left + SLOPE_SHIFT) + MIN_SLOPE, softplus(right + SLOPE_SHIFT) + MIN_SLOPE

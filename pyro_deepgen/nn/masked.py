@@ -31,7 +31,8 @@ class MaskedLinear(nn.Linear):
         self.register_buffer("mask", mask, persistent=False)
 
     def masked_weight(self) -> Tensor:
-        return self.weight * self.mask
+        # unlike a product, it has no gradient where the mask is False, however large the inputs
+        return torch.where(self.mask, self.weight, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.masked_weight(), self.bias)
