@@ -1,6 +1,7 @@
 """Roots of increasing scalar functions, all entries at once, with implicit gradients."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -40,20 +41,30 @@ def monotone_root(
 def implicit_root(fn: Callable[[Array], tuple[Array, Array]], root: Array) -> Array:
     r"""Return ``root`` unchanged, with the derivatives of the implicit function theorem.
 
-    Two Newton steps are taken for the equation
-    :math:`f(x, \theta) = f(x_0, \theta_0)` that the root :math:`x_0` solves exactly. They do not
-    move it, and their derivatives in :math:`\theta` are exact to second order.
+    For a root :math:`x_0` of :math:`f(x, \theta)` they are
+    :math:`dx_0 = -\partial_\theta f \, d\theta / \partial_x f`, exact to every order.
 
     Args:
         fn: maps points to ``(value, derivative)``; differentiable.
         root: points where ``fn`` is zero up to rounding, any shape.
     """
-    smallest = float(jnp.finfo(root.dtype).tiny) ** 0.5
-    root = lax.stop_gradient(root)
-    for _ in range(2):
-        value, slope = fn(root)
-        root = root - (value - lax.stop_gradient(value)) / clamp(slope, smallest)
+    # what fn closes over becomes an argument
+    converted, closed_over = jax.closure_convert(fn, root)
+    return _implicit_root(converted, lax.stop_gradient(root), closed_over)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _implicit_root(fn: Callable, root: Array, closed_over: list[Array]) -> Array:
     return root
+
+
+@_implicit_root.defjvp
+def _implicit_root_jvp(fn, primals, tangents):
+    root, closed_over = primals
+    root = _implicit_root(fn, root, closed_over)
+    smallest = float(jnp.finfo(root.dtype).tiny) ** 0.5
+    _, d_value, slope = jax.jvp(lambda *c: fn(root, *c), closed_over, tangents[1], has_aux=True)
+    return root, -d_value / clamp(slope, smallest)
 
 
 def expand_bracket(
@@ -115,7 +126,6 @@ def tanh_root(product: Array, target: Array) -> Array:
 
 def _without_derivatives(fn: Callable, example: Array) -> Callable:
     """Return ``fn`` with the derivatives in all that it closes over stopped."""
-    # what fn closes over becomes an argument
     converted, closed_over = jax.closure_convert(fn, example)
     closed_over = lax.stop_gradient(closed_over)
     return lambda point: converted(point, *closed_over)

@@ -10,7 +10,13 @@ from jax import Array, lax
 from ..._numerics.checks import check_positive_int
 from ...nn import ConditionalParameters
 from ...ops._random import check_rng_key
-from ...ops.linear import bounded_exp, strict_lower, triangular_solve, unit_lower_solve
+from ...ops.linear import (
+    bounded_exp,
+    orthonormal_columns,
+    strict_lower,
+    triangular_solve,
+    unit_lower_solve,
+)
 from .base import Transform
 
 __all__ = ["DenseAffine", "FixedAffine", "LowRankAffine"]
@@ -60,8 +66,8 @@ class DenseAffine(Transform):
         return y, jnp.broadcast_to(log_scale.sum(-1), y.shape[:-1])
 
     def inverse_and_log_det(self, y, context=None):
-        loc, scale, log_scale, lower = self._params(context)
-        x = unit_lower_solve(lower, (y - loc) / scale)
+        loc, _, log_scale, lower = self._params(context)
+        x = unit_lower_solve(lower, (y - loc) * jnp.exp(-log_scale))
         return x, jnp.broadcast_to(-log_scale.sum(-1), x.shape[:-1])
 
 
@@ -118,31 +124,25 @@ class LowRankAffine(Transform):
         pieces = jnp.split(params, np.cumsum(self.sizes)[:-1], -1)
         loc, log_scale, log_diag, entries, frame = pieces
         frame = frame.reshape(frame.shape[:-1] + (self.input_dim, self.rank))
-        frame, upper = jnp.linalg.qr(frame)
-        # a unique factorisation: the diagonal of R positive
-        diagonal = jnp.diagonal(upper, axis1=-2, axis2=-1)
-        frame = frame * jnp.where(diagonal < 0, -1.0, 1.0)[..., None, :].astype(frame.dtype)
-        scale, log_scale = bounded_exp(log_scale)
-        diag, log_diag = bounded_exp(log_diag)
+        log_scale, log_diag = bounded_exp(log_scale)[1], bounded_exp(log_diag)[1]
         lower = strict_lower(entries, self.rank)
-        log_det = log_scale.sum(-1) + log_diag.sum(-1)
-        return loc, scale, frame, diag, lower, log_det
+        return loc, log_scale, orthonormal_columns(frame), log_diag, lower
 
     def forward_and_log_det(self, x, context=None):
-        loc, scale, frame, diag, lower, log_det = self._params(context)
+        loc, log_scale, frame, log_diag, lower = self._params(context)
         inner = jnp.vecmat(x, frame)
         # T = diag (I + lower)
-        image = diag * (inner + jnp.matvec(lower, inner))
-        y = loc + scale * (x + jnp.matvec(frame, image - inner))
-        return y, jnp.broadcast_to(log_det, y.shape[:-1])
+        image = jnp.exp(log_diag) * (inner + jnp.matvec(lower, inner))
+        y = loc + jnp.exp(log_scale) * (x + jnp.matvec(frame, image - inner))
+        return y, jnp.broadcast_to(log_scale.sum(-1) + log_diag.sum(-1), y.shape[:-1])
 
     def inverse_and_log_det(self, y, context=None):
-        loc, scale, frame, diag, lower, log_det = self._params(context)
-        z = (y - loc) / scale
+        loc, log_scale, frame, log_diag, lower = self._params(context)
+        z = (y - loc) * jnp.exp(-log_scale)
         image = jnp.vecmat(z, frame)
-        inner = unit_lower_solve(lower, image / diag)
+        inner = unit_lower_solve(lower, image * jnp.exp(-log_diag))
         x = z + jnp.matvec(frame, inner - image)
-        return x, jnp.broadcast_to(-log_det, x.shape[:-1])
+        return x, jnp.broadcast_to(-log_scale.sum(-1) - log_diag.sum(-1), x.shape[:-1])
 
 
 class FixedAffine(Transform):

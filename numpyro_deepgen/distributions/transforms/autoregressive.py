@@ -2,13 +2,13 @@ r"""Masked autoregressive transforms, both directions at about the cost of one f
 
 from collections.abc import Callable, Sequence
 
-import jax
-import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
+from numpyro.distributions import constraints
 
 from ...nn import MaskedDense
+from ._implicit import triangular_inverse
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap
+from .elementwise import AffineMap, ElementwiseMap, vector_support
 
 __all__ = ["MaskedAutoregressive"]
 
@@ -67,76 +67,26 @@ class MaskedAutoregressive(Transform):
             zero_init=True,
         )
 
+    @property
+    def domain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
+
+    @property
+    def codomain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
+
     def forward_and_log_det(self, x, context=None):
-        y, log_det = self._forward_elementwise(x, context)
+        y, log_det = _image(self, x, context)
         return y, log_det.sum(-1)
 
     def inverse_and_log_det(self, y, context=None):
-        x, log_det = _implicit_inverse(self, y, context)
-        return x, log_det
-
-    def _forward_elementwise(self, x, context):
-        return self.elementwise.forward_and_log_det(x, self.network(x, context))
+        return triangular_inverse(_solve, _image, self, y, context)
 
 
-@jax.custom_jvp
-def _implicit_inverse(transform: MaskedAutoregressive, y: Array, context: Array | None):
-    r"""Solve :math:`y = f(x; c, w)` for ``x``, with the log-determinant of the inverse.
-
-    With the Jacobian :math:`J = \partial f / \partial x` at the solution, tangents of ``y`` and of
-    :math:`(c, w)` become :math:`J^{-1} (dy - \partial f / \partial (c, w) \, d(c, w))`.
-    """
-    x, log_det = transform.network.solve(transform.elementwise.inverse_and_log_det, y, context)
-    return x, log_det.sum(-1)
+def _image(transform: MaskedAutoregressive, x: Array, context: Array | None):
+    params = transform.network(x, context)
+    return transform.elementwise.forward_and_log_det(x, params)
 
 
-@_implicit_inverse.defjvp
-def _implicit_inverse_jvp(primals, tangents):
-    transform, y, context = primals
-    d_transform, d_y, d_context = tangents
-    x, log_det = _implicit_inverse(transform, y, context)
-
-    def forward(x, transform, context):
-        return transform._forward_elementwise(x, context)
-
-    def image(x):
-        return forward(x, transform, context)[0]
-
-    (_, terms), (drift, _) = jax.jvp(
-        lambda t, c: forward(x, t, c), (transform, context), (d_transform, d_context)
-    )
-    _, jacobian = jax.linearize(image, x)
-    d_x = _solve_triangular(jacobian, jnp.broadcast_to(d_y, x.shape) - drift, jnp.exp(terms))
-    _, d_log_det = jax.jvp(
-        lambda x, t, c: -forward(x, t, c)[1].sum(-1),
-        (x, transform, context),
-        (d_x, d_transform, d_context),
-    )
-    return (x, log_det), (d_x, d_log_det)
-
-
-def _solve_triangular(jacobian: Callable[[Array], Array], b: Array, diagonal: Array) -> Array:
-    r"""Solve :math:`J v = b` for triangular ``J`` with a known diagonal, by fixed-point steps.
-
-    The iteration :math:`v \leftarrow v + (b - J v) / \mathrm{diag}(J)` is exact after ``D`` steps
-    (its error is multiplied by a nilpotent matrix) and stops as soon as it no longer moves. The
-    transposed system, of reverse derivatives, has the same diagonal.
-    """
-    tolerance = 8.0 * jnp.finfo(b.dtype).eps
-    diagonal = lax.stop_gradient(diagonal)
-
-    def solve(matvec, b):
-        def unfinished(state):
-            step, done, _ = state
-            return (step < b.shape[-1] - 1) & ~done
-
-        def advance(state):
-            step, _, v = state
-            change = (b - matvec(v)) / diagonal
-            v = v + change
-            return step + 1, jnp.all(jnp.abs(change) <= tolerance * (1.0 + jnp.abs(v))), v
-
-        start = (jnp.zeros((), jnp.int32), jnp.zeros((), bool), b / diagonal)
-        return lax.while_loop(unfinished, advance, start)[2]
-
-    return lax.custom_linear_solve(jacobian, b, solve, transpose_solve=solve)
+def _solve(transform: MaskedAutoregressive, y: Array, context: Array | None):
+    return transform.network.solve(transform.elementwise.inverse_and_log_det, y, context)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpyro.distributions import constraints
 
 from ..._numerics.checks import check_context_shape
 from ..._numerics.masks import coupling_mask
 from ...nn import ConditionalParameters, Dense
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap
+from .elementwise import AffineMap, ElementwiseMap, vector_support
 
 __all__ = ["Coupling"]
 
@@ -71,6 +72,14 @@ class Coupling(Transform):
             self.network = ConditionalParameters(
                 rng_key, num_outputs, context_dim, hidden_dims, activation
             )
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
+
+    @property
+    def codomain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
 
     def _params(self, kept: Array, context: Array | None, num_moved: int) -> Array:
         if kept.shape[-1] == 0:

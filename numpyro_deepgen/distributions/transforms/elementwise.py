@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jax import Array
+from numpyro.distributions import constraints
 
-from ..._numerics.checks import check_positive, check_positive_int
+from ..._numerics.checks import check_choice, check_positive, check_positive_int
 from ...nn import ConditionalParameters
 from ...ops.splines import MIN_BIN_SIZE, rational_quadratic_spline
 from .base import Transform
@@ -32,9 +33,14 @@ class ElementwiseMap:
     Both methods take points ``batch_shape + (D,)`` and parameters broadcastable to
     ``batch_shape + (num_params, D)``, and return the image and the elementwise log-derivative.
     A map is hashable, or a pytree if it holds arrays.
+
+    Attributes:
+        num_params: parameters of one input.
+        support: constraint of each input and each output, the line unless a map says otherwise.
     """
 
     num_params: int
+    support = constraints.real
 
     def forward_and_log_det(self, x: Array, params: Array) -> tuple[Array, Array]:
         raise NotImplementedError
@@ -77,20 +83,30 @@ class AffineMap(ElementwiseMap):
 
 @dataclass(frozen=True)
 class RationalQuadraticMap(ElementwiseMap):
-    r"""A monotone rational-quadratic spline on ``[-bound, bound]`` with identity tails.
+    r"""A monotone rational-quadratic spline of ``[-bound, bound]``.
+
+    With ``tails='linear'`` the spline continues as the identity outside the interval, with slope 1
+    at its ends (``3 K - 1`` parameters). With ``'bounded'`` it is a bijection of the interval and
+    the slopes at the ends are learned too (``3 K + 1``). With ``'circular'`` it is a bijection of
+    the circle of circumference ``2 * bound``: the slopes at the ends are equal, and a learned
+    rotation follows (``3 K + 1``); all points are taken modulo the circumference.
 
     Args:
-        num_bins: number ``K`` of bins, 2 to 500; the map has ``3 K - 1`` parameters.
+        num_bins: number ``K`` of bins, 2 to 500.
         bound: half-width of the interval, positive.
+        tails: ``'linear'``, ``'bounded'`` or ``'circular'``.
 
     References:
-        Durkan et al. 2019, Neural Spline Flows, section 3.1.
+        Durkan et al. 2019, Neural Spline Flows, section 3.1; Rezende et al. 2020, Normalizing Flows
+        on Tori and Spheres, sections 2.1.2 and 2.1.3.
     """
 
     num_bins: int = 8
     bound: float = 5.0
+    tails: str = "linear"
 
     def __post_init__(self):
+        check_choice("tails", self.tails, ("linear", "bounded", "circular"))
         check_positive_int("num_bins", self.num_bins, minimum=2)
         check_positive("bound", self.bound)
         if self.num_bins * MIN_BIN_SIZE > 0.5:
@@ -98,17 +114,49 @@ class RationalQuadraticMap(ElementwiseMap):
 
     @property
     def num_params(self) -> int:
-        return 3 * self.num_bins - 1
+        return 3 * self.num_bins + (-1 if self.tails == "linear" else 1)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        if self.tails == "linear":
+            return constraints.real
+        return constraints.interval(-self.bound, self.bound)
 
     def _evaluate(self, point: Array, params: Array, inverse: bool) -> tuple[Array, Array]:
         ends = [self.num_bins, 2 * self.num_bins]
         return rational_quadratic_spline(point, *jnp.split(params, ends, -2), self.bound, inverse)
 
+    def _wrap(self, point: Array) -> Array:
+        period = 2.0 * self.bound
+        return point - period * jnp.floor((point + self.bound) / period)
+
     def forward_and_log_det(self, x, params):
-        return self._evaluate(x, params, inverse=False)
+        if self.tails != "circular":
+            return self._evaluate(x, params, inverse=False)
+        params, shift = _circular(params)
+        y, log_det = self._evaluate(self._wrap(x), params, inverse=False)
+        return self._wrap(y + shift), log_det
 
     def inverse_and_log_det(self, y, params):
-        return self._evaluate(y, params, inverse=True)
+        if self.tails != "circular":
+            return self._evaluate(y, params, inverse=True)
+        params, shift = _circular(params)
+        return self._evaluate(self._wrap(y - shift), params, inverse=True)
+
+
+def _circular(params: Array) -> tuple[Array, Array]:
+    """Split off the rotation, the last row, and repeat the first slope at the other end."""
+    num_bins = params.shape[-2] // 3
+    params, shift = params[..., :-1, :], params[..., -1, :]
+    first_slope = params[..., 2 * num_bins : 2 * num_bins + 1, :]
+    return jnp.concatenate([params, first_slope], -2), shift
+
+
+def vector_support(elementwise: ElementwiseMap) -> constraints.Constraint:
+    """Return the constraint of vectors whose entries lie in the support of a map."""
+    if elementwise.support is constraints.real:
+        return constraints.real_vector
+    return constraints.independent(elementwise.support, 1)
 
 
 class Elementwise(Transform):
@@ -151,6 +199,14 @@ class Elementwise(Transform):
         self.parameter_net = ConditionalParameters(
             rng_key, size, context_dim, hidden_dims, activation, init
         )
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
+
+    @property
+    def codomain(self) -> constraints.Constraint:
+        return vector_support(self.elementwise)
 
     def _params(self, context: Array | None) -> Array:
         params = self.parameter_net(context)

@@ -55,20 +55,20 @@ class LULinear(Transform):
     def _params(self, context: Array | None):
         params = self.parameter_net(context)
         bias, log_scale, lower, upper = jnp.split(params, np.cumsum(self.sizes)[:-1], -1)
-        scale, log_scale = bounded_exp(log_scale)
+        log_scale = bounded_exp(log_scale)[1]
         lower = strict_lower(lower, self.input_dim)
         # U is solved with reversed rows and columns, where it is lower triangular
-        return bias, scale, log_scale.sum(-1), lower, strict_lower(upper, self.input_dim)
+        return bias, log_scale, lower, strict_lower(upper, self.input_dim)
 
     def forward_and_log_det(self, x, context=None):
-        bias, scale, log_det, lower, upper = self._params(context)
+        bias, log_scale, lower, upper = self._params(context)
         reversed_x = jnp.flip(x, -1)
-        u = scale * (x + jnp.flip(jnp.matvec(upper, reversed_x), -1))
+        u = jnp.exp(log_scale) * (x + jnp.flip(jnp.matvec(upper, reversed_x), -1))
         y = u + jnp.matvec(lower, u) + bias
-        return y, jnp.broadcast_to(log_det, y.shape[:-1])
+        return y, jnp.broadcast_to(log_scale.sum(-1), y.shape[:-1])
 
     def inverse_and_log_det(self, y, context=None):
-        bias, scale, log_det, lower, upper = self._params(context)
-        u = unit_lower_solve(lower, y - bias) / scale
+        bias, log_scale, lower, upper = self._params(context)
+        u = unit_lower_solve(lower, y - bias) * jnp.exp(-log_scale)
         x = jnp.flip(unit_lower_solve(upper, jnp.flip(u, -1)), -1)
-        return x, jnp.broadcast_to(-log_det, x.shape[:-1])
+        return x, jnp.broadcast_to(-log_scale.sum(-1), x.shape[:-1])

@@ -5,19 +5,15 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from ...nn import ConditionalParameters
 from ...ops._random import check_rng_key
-from ...ops.root_finding import monotone_root
+from ...ops.constraining import above_minus_one
+from ...ops.root_finding import tanh_root
 from .base import Transform
 
 __all__ = ["Planar"]
-
-# softplus(SHIFT) == 1
-SHIFT = math.log(math.expm1(1.0))
-# keeps w^T u_hat above -1 by a margin that survives rounding
-MARGIN = 1e-3
 
 
 class Planar(Transform):
@@ -73,7 +69,7 @@ class Planar(Transform):
         raw = (u * w).sum(-1, keepdims=True)
         norm = jnp.square(w).sum(-1, keepdims=True) + float(jnp.finfo(w.dtype).tiny) ** 0.5
         # appendix A.1, with a shifted softplus
-        product = (1.0 - MARGIN) * (jax.nn.softplus(raw + SHIFT) - 1.0)
+        product = above_minus_one(raw)
         return u + (product - raw) * (w / norm), w, b[..., 0], product[..., 0]
 
     @staticmethod
@@ -89,12 +85,5 @@ class Planar(Transform):
     def inverse_and_log_det(self, y, context=None):
         u, w, b, product = self._params(context)
         target = (y * w).sum(-1) + b
-
-        def residual(s):
-            t = jnp.tanh(s)
-            return s + product * t - target, 1.0 + product * (1.0 - jnp.square(t))
-
-        centre, reach = lax.stop_gradient((target, jnp.abs(product)))
-        reach = reach * (1.0 + 1e-6) + 1e-6
-        s = monotone_root(residual, centre - reach, centre + reach)
+        s = tanh_root(product, target)
         return y - u * jnp.tanh(s)[..., None], -self._log_det(s, product)
