@@ -1,15 +1,18 @@
 """Base distributions of flows, as modules."""
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from pyro.distributions import Distribution, Normal
+from pyro import distributions as dist
+from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from .._numerics.checks import check_positive_int
+from ..nn import ConditionalParameters
+from ..ops.linear import bounded_exp, strict_lower
+from .transforms._host import map_tensors
 
-__all__ = ["StandardNormal"]
+__all__ = ["FullNormal", "MixtureOfNormals", "StandardNormal", "StudentT"]
 
 
 class StandardNormal(nn.Module):
@@ -29,7 +32,134 @@ class StandardNormal(nn.Module):
         self.register_buffer("loc", torch.zeros(self.input_dim), persistent=False)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        return Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
+        return dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
+
+
+class FullNormal(nn.Module):
+    r"""A module whose call gives :math:`N(m, L L^T)` with learned ``m`` and lower triangular ``L``.
+
+    ``L`` is :math:`e^{s} \odot (I + N)`, rows scaled, :math:`|s| < 30`; the start is
+    :math:`N(0, I)`.
+
+    Args:
+        input_dim: number ``D`` of dimensions.
+        context_dim: size of the context, 0 for none.
+        hidden_dims: hidden widths of the network of the context.
+        activation: its activation.
+
+    Example:
+        >>> FullNormal(3)().event_shape
+        torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        context_dim: int = 0,
+        hidden_dims: Sequence[int] = (64, 64),
+        activation: str | Callable = "silu",
+    ):
+        super().__init__()
+        self.input_dim = check_positive_int("input_dim", input_dim)
+        self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        self.sizes = [self.input_dim, self.input_dim, self.input_dim * (self.input_dim - 1) // 2]
+        self.parameter_net = ConditionalParameters(
+            sum(self.sizes), context_dim, hidden_dims, activation
+        )
+
+    def forward(self, context: Tensor | None = None) -> Distribution:
+        loc, log_scale, entries = self.parameter_net(context).split(self.sizes, -1)
+        scale = bounded_exp(log_scale)[0].unsqueeze(-1)
+        eye = torch.eye(self.input_dim, dtype=loc.dtype, device=loc.device)
+        scale_tril = scale * (eye + strict_lower(entries, self.input_dim))
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+
+class MixtureOfNormals(nn.Module):
+    r"""A module whose call gives a mixture of ``K`` normals with diagonal covariances.
+
+    The weights start equal, the scales at 1 and the locations as draws of :math:`N(0, I)`. The
+    mixture is not reparameterised: for variational inference take another base.
+
+    Args:
+        input_dim: number ``D`` of dimensions.
+        num_components: number ``K`` of normals.
+        context_dim: size of the context, 0 for none.
+        hidden_dims: hidden widths of the network of the context.
+        activation: its activation.
+
+    Example:
+        >>> MixtureOfNormals(3, num_components=4)().event_shape
+        torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        num_components: int = 8,
+        context_dim: int = 0,
+        hidden_dims: Sequence[int] = (64, 64),
+        activation: str | Callable = "silu",
+    ):
+        super().__init__()
+        self.input_dim = check_positive_int("input_dim", input_dim)
+        self.num_components = check_positive_int("num_components", num_components)
+        self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        size = self.num_components * self.input_dim
+        self.sizes = [self.num_components, size, size]
+        init = torch.zeros(sum(self.sizes))
+        init[self.num_components : self.num_components + size] = torch.randn(size)
+        self.parameter_net = ConditionalParameters(
+            init.numel(), context_dim, hidden_dims, activation, init
+        )
+
+    def forward(self, context: Tensor | None = None) -> Distribution:
+        logits, loc, log_scale = self.parameter_net(context).split(self.sizes, -1)
+        loc, log_scale = (
+            t.unflatten(-1, (self.num_components, self.input_dim)) for t in (loc, log_scale)
+        )
+        components = dist.Normal(loc, bounded_exp(log_scale)[0]).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits), components)
+
+
+class StudentT(nn.Module):
+    r"""A module whose call gives independent Student-t variables, with a learned tail each.
+
+    Location 0, scale 1 and :math:`1 + 9 e^{a}` degrees of freedom, :math:`|a| < 30`: above 1, so
+    that the mean exists, and 10 at the start.
+
+    Args:
+        input_dim: number ``D`` of dimensions.
+        context_dim: size of the context, 0 for none.
+        hidden_dims: hidden widths of the network of the context.
+        activation: its activation.
+
+    Example:
+        >>> StudentT(3)().base_dist.df.tolist()
+        [10.0, 10.0, 10.0]
+
+    References:
+        Laszkiewicz et al. 2022, Marginal Tail-Adaptive Normalizing Flows.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        context_dim: int = 0,
+        hidden_dims: Sequence[int] = (64, 64),
+        activation: str | Callable = "silu",
+    ):
+        super().__init__()
+        self.input_dim = check_positive_int("input_dim", input_dim)
+        self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        self.parameter_net = ConditionalParameters(
+            self.input_dim, context_dim, hidden_dims, activation
+        )
+
+    def forward(self, context: Tensor | None = None) -> Distribution:
+        raw = self.parameter_net(context)
+        df = 1.0 + 9.0 * bounded_exp(raw)[0]
+        return dist.StudentT(df, torch.zeros_like(raw), torch.ones_like(raw)).to_event(1)
 
 
 class FixedBase(nn.Module):
@@ -47,7 +177,7 @@ class FixedBase(nn.Module):
         return self.base_dist
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "FixedBase":
-        self.base_dist = _map_tensors(self.base_dist, fn)
+        self.base_dist = map_tensors(self.base_dist, fn)
         return super()._apply(fn, recurse)
 
 
@@ -79,19 +209,3 @@ def as_base(base_dist, input_dim: int) -> nn.Module:
             "build them alike."
         )
     return base_dist
-
-
-def _map_tensors(obj, fn: Callable):
-    """Return a copy of a distribution or transform with ``fn`` applied to its tensors."""
-    if isinstance(obj, Tensor):
-        return fn(obj)
-    if isinstance(obj, (list, tuple)):
-        return type(obj)(_map_tensors(item, fn) for item in obj)
-    kinds = (torch.distributions.Distribution, torch.distributions.Transform)
-    if not isinstance(obj, kinds) or isinstance(obj, nn.Module):
-        return obj
-    clone = copy.copy(obj)
-    for name, value in vars(obj).items():
-        if not isinstance(value, torch.Size):
-            clone.__dict__[name] = _map_tensors(value, fn)
-    return clone
