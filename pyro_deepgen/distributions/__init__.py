@@ -3,7 +3,9 @@
 from .bases import FullNormal, MixtureOfNormals, StandardNormal, StudentT
 from .flow import Flow, FlowDistribution
 from .mixture_flow import MixtureFlow, MixtureFlowDistribution
-from .recipes import iaf, maf, nsf, planar, realnvp
+from .recipes import flowpp, iaf, maf, nice, nsf, realnvp
+from .recipes_low_rank import planar, radial, sylvester
+from .recipes_numerical import bnaf, gaussianization, naf, sospf, unaf
 
 __all__ = [
     "Flow",
@@ -14,9 +16,18 @@ __all__ = [
     "MixtureOfNormals",
     "StandardNormal",
     "StudentT",
+    "bnaf",
+    "flowpp",
+    "gaussianization",
     "iaf",
     "maf",
+    "naf",
+    "nice",
     "nsf",
     "planar",
+    "radial",
     "realnvp",
+    "sospf",
+    "sylvester",
+    "unaf",
 ]

@@ -1,26 +1,47 @@
-"""Flows by their names in the literature, each starting as the identity.
+"""Flows by their names in the literature: couplings and autoregressive flows in closed form.
 
-Every recipe ends with a location-scale layer, which takes the context too. All of them sample and
-score in both directions; ``fast`` says which side of an autoregressive flow is one parallel pass.
+Every recipe ends with a location-scale layer, which takes the context too, and starts as the
+identity. All of them sample and score; ``fast`` says which side of an autoregressive flow is one
+parallel pass.
 """
 
 from collections.abc import Callable, Sequence
 
-from .._numerics.checks import check_choice, check_positive_int
-from .bases import StandardNormal
+from .._numerics.checks import check_choice
 from .flow import Flow
-from .transforms import (
-    AffineMap,
-    Coupling,
-    ElementwiseAffine,
-    ElementwiseMap,
-    Inverse,
-    MaskedAutoregressive,
-    Planar,
-    RationalQuadraticMap,
-)
+from .recipe_parts import autoregressive, couplings, end_flow, oriented
+from .transforms import AdditiveMap, AffineMap, MixtureLogisticMap, RationalQuadraticMap
 
-__all__ = ["iaf", "maf", "nsf", "planar", "realnvp"]
+__all__ = ["flowpp", "iaf", "maf", "nice", "nsf", "realnvp"]
+
+
+def nice(
+    input_dim: int,
+    num_transforms: int = 5,
+    hidden_dims: Sequence[int] = (64, 64),
+    context_dim: int = 0,
+    activation: str | Callable = "silu",
+    base_dist=None,
+) -> Flow:
+    r"""Additive couplings with alternating masks; both directions are one pass.
+
+    Args:
+        input_dim: number ``D`` of inputs, 1 included.
+        num_transforms: number of couplings.
+        hidden_dims: hidden widths of each network.
+        context_dim: size of the context, 0 for none.
+        activation: activation of the networks.
+        base_dist: base distribution or module, default :class:`StandardNormal`.
+
+    Example:
+        >>> nice(3)().sample((4,)).shape
+        torch.Size([4, 3])
+
+    References:
+        Dinh et al. 2015, NICE: Non-linear Independent Components Estimation.
+    """
+    steps = couplings(input_dim, AdditiveMap, num_transforms, hidden_dims, context_dim, activation)
+    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def realnvp(
@@ -49,10 +70,48 @@ def realnvp(
     References:
         Dinh et al. 2017, Density estimation using Real NVP.
     """
-    couplings = _couplings(
-        input_dim, AffineMap(), num_transforms, hidden_dims, context_dim, activation
+    steps = couplings(input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation)
+    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+
+
+def flowpp(
+    input_dim: int,
+    num_transforms: int = 5,
+    hidden_dims: Sequence[int] = (64, 64),
+    context_dim: int = 0,
+    activation: str | Callable = "silu",
+    base_dist=None,
+    num_components: int = 8,
+) -> Flow:
+    r"""Couplings by mixtures of logistics; scoring is one pass, sampling solves for each input.
+
+    Args:
+        input_dim: number ``D`` of inputs, 1 included.
+        num_transforms: number of couplings.
+        hidden_dims: hidden widths of each network.
+        context_dim: size of the context, 0 for none.
+        activation: activation of the networks.
+        base_dist: base distribution or module, default :class:`StandardNormal`.
+        num_components: logistics of each mixture.
+
+    Example:
+        >>> flowpp(3)().sample((4,)).shape
+        torch.Size([4, 3])
+
+    References:
+        Ho et al. 2019, Flow++: Improving Flow-Based Generative Models with Variational
+        Dequantization and Architecture Design.
+    """
+    steps = couplings(
+        input_dim,
+        lambda: MixtureLogisticMap(num_components),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
     )
-    return _finish(input_dim, couplings, hidden_dims, context_dim, activation, base_dist)
+    steps = oriented(steps, "log_prob")
+    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def maf(
@@ -80,10 +139,10 @@ def maf(
     References:
         Papamakarios et al. 2017, Masked Autoregressive Flow for Density Estimation.
     """
-    steps = _autoregressive(
-        input_dim, AffineMap(), num_transforms, hidden_dims, context_dim, activation, "log_prob"
+    steps = autoregressive(
+        input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation, "log_prob"
     )
-    return _finish(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def iaf(
@@ -111,10 +170,10 @@ def iaf(
     References:
         Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow.
     """
-    steps = _autoregressive(
-        input_dim, AffineMap(), num_transforms, hidden_dims, context_dim, activation, "sample"
+    steps = autoregressive(
+        input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation, "sample"
     )
-    return _finish(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def nsf(
@@ -151,80 +210,10 @@ def nsf(
         Durkan et al. 2019, Neural Spline Flows.
     """
     check_choice("kind", kind, ("coupling", "autoregressive"))
-    elementwise = RationalQuadraticMap(num_bins, bound)
-    args = (input_dim, elementwise, num_transforms, hidden_dims, context_dim, activation)
-    steps = _couplings(*args) if kind == "coupling" else _autoregressive(*args, fast)
-    return _finish(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
+    def make_map():
+        return RationalQuadraticMap(num_bins, bound)
 
-def planar(
-    input_dim: int,
-    num_transforms: int = 16,
-    hidden_dims: Sequence[int] = (64, 64),
-    context_dim: int = 0,
-    activation: str | Callable = "silu",
-    base_dist=None,
-) -> Flow:
-    r"""Planar transforms; sampling is closed-form, scoring solves one scalar equation a layer.
-
-    Args:
-        input_dim: number ``D`` of inputs, 1 included.
-        num_transforms: number of planar transforms.
-        hidden_dims: hidden widths of the networks of the context.
-        context_dim: size of the context, 0 for none.
-        activation: activation of these networks.
-        base_dist: base distribution or module, default :class:`StandardNormal`.
-
-    Example:
-        >>> planar(3)().sample((4,)).shape
-        torch.Size([4, 3])
-
-    References:
-        Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, section 4.1.
-    """
-    count = check_positive_int("num_transforms", num_transforms)
-    steps = [Planar(input_dim, context_dim, hidden_dims, activation) for _ in range(count)]
-    return _finish(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
-
-
-def _couplings(
-    input_dim: int,
-    elementwise: ElementwiseMap,
-    num_transforms: int,
-    hidden_dims: Sequence[int],
-    context_dim: int,
-    activation: str | Callable,
-) -> list[Coupling]:
-    count = check_positive_int("num_transforms", num_transforms)
-    masks = ("alternate", "alternate_flipped")
-    return [
-        Coupling(input_dim, elementwise, masks[i % 2], hidden_dims, context_dim, activation)
-        for i in range(count)
-    ]
-
-
-def _autoregressive(
-    input_dim: int,
-    elementwise: ElementwiseMap,
-    num_transforms: int,
-    hidden_dims: Sequence[int],
-    context_dim: int,
-    activation: str | Callable,
-    fast: str,
-) -> list[MaskedAutoregressive | Inverse]:
-    check_choice("fast", fast, ("log_prob", "sample"))
-    count = check_positive_int("num_transforms", num_transforms)
-    orders = ("natural", "reversed")
-    steps = [
-        MaskedAutoregressive(
-            input_dim, elementwise, hidden_dims, context_dim, orders[i % 2], activation
-        )
-        for i in range(count)
-    ]
-    return steps if fast == "sample" else [Inverse(step) for step in steps]
-
-
-def _finish(input_dim, steps, hidden_dims, context_dim, activation, base_dist) -> Flow:
-    location_scale = ElementwiseAffine(input_dim, context_dim, hidden_dims, activation)
-    base_dist = StandardNormal(input_dim) if base_dist is None else base_dist
-    return Flow(base_dist, [*steps, location_scale])
+    args = (input_dim, make_map, num_transforms, hidden_dims, context_dim, activation)
+    steps = couplings(*args) if kind == "coupling" else autoregressive(*args, fast)
+    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)

@@ -1,0 +1,73 @@
+"""What the recipes of flows share: stacks of couplings, of autoregressive steps, and the end."""
+
+from collections.abc import Callable, Sequence
+
+from .._numerics.checks import check_choice, check_positive_int
+from .bases import StandardNormal
+from .flow import Flow
+from .transforms import (
+    Coupling,
+    ElementwiseAffine,
+    ElementwiseMap,
+    Inverse,
+    MaskedAutoregressive,
+    Transform,
+)
+
+__all__ = ["autoregressive", "couplings", "end_flow", "oriented", "stack"]
+
+
+def stack(num_transforms: int, make: Callable[[int], Transform]) -> list[Transform]:
+    """Return ``[make(0), make(1), ...]``, checking the number."""
+    return [make(i) for i in range(check_positive_int("num_transforms", num_transforms))]
+
+
+def oriented(steps: Sequence[Transform], fast: str) -> list[Transform]:
+    """Orient transforms with a cheap forward direction: ``fast='sample'`` or ``'log_prob'``."""
+    check_choice("fast", fast, ("log_prob", "sample"))
+    return list(steps) if fast == "sample" else [Inverse(step) for step in steps]
+
+
+def couplings(
+    input_dim: int,
+    make_map: Callable[[], ElementwiseMap],
+    num_transforms: int,
+    hidden_dims: Sequence[int],
+    context_dim: int,
+    activation: str | Callable,
+) -> list[Transform]:
+    """Return couplings with alternating masks, each with a map of its own."""
+    masks = ("alternate", "alternate_flipped")
+    return stack(
+        num_transforms,
+        lambda i: Coupling(
+            input_dim, make_map(), masks[i % 2], hidden_dims, context_dim, activation
+        ),
+    )
+
+
+def autoregressive(
+    input_dim: int,
+    make_map: Callable[[], ElementwiseMap],
+    num_transforms: int,
+    hidden_dims: Sequence[int],
+    context_dim: int,
+    activation: str | Callable,
+    fast: str,
+) -> list[Transform]:
+    """Return autoregressive transforms, their order alternating, each with a map of its own."""
+    orders = ("natural", "reversed")
+    steps = stack(
+        num_transforms,
+        lambda i: MaskedAutoregressive(
+            input_dim, make_map(), hidden_dims, context_dim, orders[i % 2], activation
+        ),
+    )
+    return oriented(steps, fast)
+
+
+def end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist) -> Flow:
+    """Return the flow of these steps and a location-scale layer."""
+    location_scale = ElementwiseAffine(input_dim, context_dim, hidden_dims, activation)
+    base_dist = StandardNormal(input_dim) if base_dist is None else base_dist
+    return Flow(base_dist, [*steps, location_scale])
