@@ -16,7 +16,7 @@ import safetensors.numpy
 from jax import Array
 
 from ._numerics.files import check_names_and_shapes, write_atomically
-from .distributions.transforms import Transform
+from .distributions.transforms import Compose, Scan, Transform
 
 __all__ = ["load", "save"]
 
@@ -40,7 +40,8 @@ def save(path: str | Path, module: eqx.Module | Transform) -> None:
         >>> load(path, flow).input_dim
         3
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in _named_arrays(module).items()}
+    named = _named_arrays(_unstack(module))
+    arrays = {name: np.asarray(array, order="C") for name, array in named.items()}
     write_atomically(path, safetensors.numpy.save(arrays))
 
 
@@ -58,13 +59,41 @@ def load(path: str | Path, module: eqx.Module | Transform) -> eqx.Module | Trans
         ValueError: if names or shapes differ, naming them.
     """
     arrays = safetensors.numpy.load_file(path)
-    expected = _named_arrays(module)
+    layers = _unstack(module)
+    expected = _named_arrays(layers)
     check_names_and_shapes(
         {name: tuple(array.shape) for name, array in arrays.items()},
         {name: tuple(array.shape) for name, array in expected.items()},
     )
     loaded = {id(old): jnp.asarray(arrays[name], old.dtype) for name, old in expected.items()}
-    return jax.tree.map(lambda leaf: loaded.get(id(leaf), leaf), module)
+    return _restack(module, jax.tree.map(lambda leaf: loaded.get(id(leaf), leaf), layers))
+
+
+def _is_scan(node) -> bool:
+    return isinstance(node, Scan)
+
+
+def _unstack(module):
+    """Return the module with every scan as the plain sequence of its layers."""
+
+    def convert(node):
+        return Compose([_unstack(t) for t in node.transforms]) if _is_scan(node) else node
+
+    return jax.tree.map(convert, module, is_leaf=_is_scan)
+
+
+def _restack(module, layers):
+    """Return ``layers`` with scans where ``module`` has them."""
+
+    def convert(node, plain):
+        if not _is_scan(node):
+            return plain
+        pairs = zip(node.transforms, plain.transforms, strict=True)
+        return Scan([_restack(old, new) for old, new in pairs])
+
+    leaves, treedef = jax.tree.flatten(module, is_leaf=_is_scan)
+    plain = treedef.flatten_up_to(layers)
+    return jax.tree.unflatten(treedef, map(convert, leaves, plain))
 
 
 def _named_arrays(module: eqx.Module | Transform) -> dict[str, Array]:

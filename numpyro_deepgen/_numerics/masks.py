@@ -17,6 +17,7 @@ import numpy as np
 from .checks import check_choice, check_permutation
 
 __all__ = [
+    "block_masks",
     "coupling_mask",
     "hidden_degrees",
     "input_ranks",
@@ -116,3 +117,16 @@ def coupling_mask(mask, input_dim: int) -> tuple[bool, ...]:
             "mask must leave at least one input to transform, got all True; set one entry False."
         )
     return tuple(bool(v) for v in values)
+
+
+def block_masks(input_dim: int, num_out: int, num_in: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return boolean masks of the diagonal blocks and of the blocks below them.
+
+    Units are sorted by the input to which they belong: unit ``j`` of input ``d`` is row
+    ``d * num_out + j`` (column ``d * num_in + j``); both masks have shape
+    ``(input_dim * num_out, input_dim * num_in)``.
+    """
+    block = np.ones((num_out, num_in))
+    diagonal = np.kron(np.eye(input_dim), block) > 0
+    below = np.kron(np.tri(input_dim, k=-1), block) > 0
+    return diagonal, below

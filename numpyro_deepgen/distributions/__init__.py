@@ -1,16 +1,33 @@
 """Distributions that are networks, and the flows' recipes."""
 
-from .bases import StandardNormal
+from .bases import FullNormal, MixtureOfNormals, StandardNormal, StudentT
 from .flow import Flow, FlowDistribution
-from .recipes import iaf, maf, nsf, planar, realnvp
+from .mixture_flow import MixtureFlow, MixtureFlowDistribution
+from .recipes import flowpp, iaf, maf, nice, nsf, realnvp
+from .recipes_low_rank import planar, radial, sylvester
+from .recipes_numerical import bnaf, gaussianization, naf, sospf, unaf
 
 __all__ = [
     "Flow",
     "FlowDistribution",
+    "FullNormal",
+    "MixtureFlow",
+    "MixtureFlowDistribution",
+    "MixtureOfNormals",
     "StandardNormal",
+    "StudentT",
+    "bnaf",
+    "flowpp",
+    "gaussianization",
     "iaf",
     "maf",
+    "naf",
+    "nice",
     "nsf",
     "planar",
+    "radial",
     "realnvp",
+    "sospf",
+    "sylvester",
+    "unaf",
 ]

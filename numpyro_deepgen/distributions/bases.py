@@ -1,15 +1,21 @@
 """Base distributions of flows, as modules."""
 
+from collections.abc import Callable, Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from numpyro.distributions import Distribution, Normal
+from numpyro import distributions as dist
+from numpyro.distributions import Distribution
 
 from .._numerics.checks import check_positive_int
+from ..nn import ConditionalParameters
+from ..ops._random import check_rng_key
+from ..ops.linear import bounded_exp, strict_lower
+from .transforms._host import Constant, is_traced
 
-__all__ = ["StandardNormal"]
+__all__ = ["FullNormal", "MixtureOfNormals", "StandardNormal", "StudentT"]
 
 
 class StandardNormal(eqx.Module):
@@ -29,7 +35,155 @@ class StandardNormal(eqx.Module):
         self.input_dim = check_positive_int("input_dim", input_dim)
 
     def __call__(self, context: Array | None = None) -> Distribution:
-        return Normal(jnp.zeros(self.input_dim), jnp.ones(self.input_dim)).to_event(1)
+        return dist.Normal(jnp.zeros(self.input_dim), jnp.ones(self.input_dim)).to_event(1)
+
+
+class FullNormal(eqx.Module):
+    r"""A module whose call gives :math:`N(m, L L^T)` with learned ``m`` and lower triangular ``L``.
+
+    ``L`` is :math:`e^{s} \odot (I + N)`, rows scaled, :math:`|s| < 30`; the start is
+    :math:`N(0, I)`.
+
+    Args:
+        rng_key: random key of the network of the context.
+        input_dim: number ``D`` of dimensions.
+        context_dim: size of the context, 0 for none.
+        hidden_dims: hidden widths of the network of the context.
+        activation: its activation.
+
+    Example:
+        >>> import jax
+        >>> FullNormal(jax.random.key(0), 3)().event_shape
+        (3,)
+    """
+
+    parameter_net: ConditionalParameters
+    input_dim: int = eqx.field(static=True)
+    context_dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rng_key: Array,
+        input_dim: int,
+        context_dim: int = 0,
+        hidden_dims: Sequence[int] = (64, 64),
+        activation: str | Callable = "silu",
+    ):
+        self.input_dim = check_positive_int("input_dim", input_dim)
+        self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        size = 2 * self.input_dim + self.input_dim * (self.input_dim - 1) // 2
+        self.parameter_net = ConditionalParameters(
+            rng_key, size, context_dim, hidden_dims, activation
+        )
+
+    def __call__(self, context: Array | None = None) -> Distribution:
+        ends = [self.input_dim, 2 * self.input_dim]
+        loc, log_scale, entries = jnp.split(self.parameter_net(context), ends, -1)
+        scale = bounded_exp(log_scale)[0][..., None]
+        eye = jnp.eye(self.input_dim, dtype=loc.dtype)
+        scale_tril = scale * (eye + strict_lower(entries, self.input_dim))
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+
+class MixtureOfNormals(eqx.Module):
+    r"""A module whose call gives a mixture of ``K`` normals with diagonal covariances.
+
+    The weights start equal, the scales at 1 and the locations as draws of :math:`N(0, I)`. The
+    mixture is not reparameterised: for variational inference take another base.
+
+    Args:
+        rng_key: random key of the locations and of the network of the context.
+        input_dim: number ``D`` of dimensions.
+        num_components: number ``K`` of normals.
+        context_dim: size of the context, 0 for none.
+        hidden_dims: hidden widths of the network of the context.
+        activation: its activation.
+
+    Example:
+        >>> import jax
+        >>> MixtureOfNormals(jax.random.key(0), 3, num_components=4)().event_shape
+        (3,)
+    """
+
+    parameter_net: ConditionalParameters
+    input_dim: int = eqx.field(static=True)
+    num_components: int = eqx.field(static=True)
+    context_dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rng_key: Array,
+        input_dim: int,
+        num_components: int = 8,
+        context_dim: int = 0,
+        hidden_dims: Sequence[int] = (64, 64),
+        activation: str | Callable = "silu",
+    ):
+        self.input_dim = check_positive_int("input_dim", input_dim)
+        self.num_components = check_positive_int("num_components", num_components)
+        self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        size = self.num_components * self.input_dim
+        locs_key, network_key = jax.random.split(check_rng_key(rng_key))
+        locs = jax.random.normal(locs_key, (size,))
+        init = jnp.concatenate([jnp.zeros(self.num_components), locs, jnp.zeros(size)])
+        self.parameter_net = ConditionalParameters(
+            network_key, init.size, context_dim, hidden_dims, activation, init
+        )
+
+    def __call__(self, context: Array | None = None) -> Distribution:
+        count = self.num_components
+        ends = [count, count * (1 + self.input_dim)]
+        logits, loc, log_scale = jnp.split(self.parameter_net(context), ends, -1)
+        shape = logits.shape + (self.input_dim,)
+        scale = bounded_exp(log_scale.reshape(shape))[0]
+        components = dist.Normal(loc.reshape(shape), scale).to_event(1)
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits), components)
+
+
+class StudentT(eqx.Module):
+    r"""A module whose call gives independent Student-t variables, with a learned tail each.
+
+    Location 0, scale 1 and :math:`1 + 9 e^{a}` degrees of freedom, :math:`|a| < 30`: above 1, so
+    that the mean exists, and 10 at the start.
+
+    Args:
+        rng_key: random key of the network of the context.
+        input_dim: number ``D`` of dimensions.
+        context_dim: size of the context, 0 for none.
+        hidden_dims: hidden widths of the network of the context.
+        activation: its activation.
+
+    Example:
+        >>> import jax
+        >>> StudentT(jax.random.key(0), 3)().base_dist.df.tolist()
+        [10.0, 10.0, 10.0]
+
+    References:
+        Laszkiewicz et al. 2022, Marginal Tail-Adaptive Normalizing Flows.
+    """
+
+    parameter_net: ConditionalParameters
+    input_dim: int = eqx.field(static=True)
+    context_dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rng_key: Array,
+        input_dim: int,
+        context_dim: int = 0,
+        hidden_dims: Sequence[int] = (64, 64),
+        activation: str | Callable = "silu",
+    ):
+        self.input_dim = check_positive_int("input_dim", input_dim)
+        self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        self.parameter_net = ConditionalParameters(
+            rng_key, self.input_dim, context_dim, hidden_dims, activation
+        )
+
+    def __call__(self, context: Array | None = None) -> Distribution:
+        raw = self.parameter_net(context)
+        df = 1.0 + 9.0 * bounded_exp(raw)[0]
+        return dist.StudentT(df, jnp.zeros_like(raw), jnp.ones_like(raw)).to_event(1)
 
 
 class FixedBase(eqx.Module):
@@ -42,28 +196,18 @@ class FixedBase(eqx.Module):
         ValueError: if the distribution holds values under tracing.
     """
 
-    frozen: "_Frozen" = eqx.field(static=True)
+    frozen: Constant = eqx.field(static=True)
 
     def __init__(self, base_dist: Distribution):
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(base_dist)):
+        if is_traced(base_dist):
             raise ValueError(
                 f"base_dist must hold concrete arrays, got {type(base_dist).__name__} with values "
                 "under tracing; build the flow outside of jit, or pass a module."
             )
-        self.frozen = _Frozen(jax.tree.map(np.asarray, base_dist))
+        self.frozen = Constant(base_dist)
 
     def __call__(self, context: Array | None = None) -> Distribution:
         return jax.tree.map(jnp.asarray, self.frozen.value)
-
-
-class _Frozen:
-    """A constant that compares by identity, also after copying."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __deepcopy__(self, memo) -> "_Frozen":
-        return self
 
 
 def as_base(base_dist, input_dim: int) -> eqx.Module:

@@ -1,7 +1,8 @@
-"""Flows by their names in the literature, each starting as the identity.
+"""Flows by their names in the literature: couplings and autoregressive flows in closed form.
 
-Every recipe ends with a location-scale layer, which takes the context too. All of them sample and
-score in both directions; ``fast`` says which side of an autoregressive flow is one parallel pass.
+Every recipe ends with a location-scale layer, which takes the context too, and starts as the
+identity. All of them sample and score; ``fast`` says which side of an autoregressive flow is one
+parallel pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,22 +10,55 @@ from collections.abc import Callable, Sequence
 import jax
 from jax import Array
 
-from .._numerics.checks import check_choice, check_positive_int
+from .._numerics.checks import check_choice
 from ..ops._random import check_rng_key
-from .bases import StandardNormal
 from .flow import Flow
-from .transforms import (
-    AffineMap,
-    Coupling,
-    ElementwiseAffine,
-    ElementwiseMap,
-    Inverse,
-    MaskedAutoregressive,
-    Planar,
-    RationalQuadraticMap,
-)
+from .recipe_parts import autoregressive, couplings, end_flow, oriented
+from .transforms import AdditiveMap, AffineMap, MixtureLogisticMap, RationalQuadraticMap
 
-__all__ = ["iaf", "maf", "nsf", "planar", "realnvp"]
+__all__ = ["flowpp", "iaf", "maf", "nice", "nsf", "realnvp"]
+
+
+def nice(
+    rng_key: Array,
+    input_dim: int,
+    num_transforms: int = 5,
+    hidden_dims: Sequence[int] = (64, 64),
+    context_dim: int = 0,
+    activation: str | Callable = "silu",
+    base_dist=None,
+) -> Flow:
+    r"""Additive couplings with alternating masks; both directions are one pass.
+
+    Args:
+        rng_key: random key of the starting weights.
+        input_dim: number ``D`` of inputs, 1 included.
+        num_transforms: number of couplings.
+        hidden_dims: hidden widths of each network.
+        context_dim: size of the context, 0 for none.
+        activation: activation of the networks.
+        base_dist: base distribution or module, default :class:`StandardNormal`.
+
+    Example:
+        >>> import jax
+        >>> flow = nice(jax.random.key(0), 3)
+        >>> flow().sample(jax.random.key(1), (4,)).shape
+        (4, 3)
+
+    References:
+        Dinh et al. 2015, NICE: Non-linear Independent Components Estimation.
+    """
+    step_key, last_key = jax.random.split(check_rng_key(rng_key))
+    steps = couplings(
+        step_key,
+        input_dim,
+        lambda _: AdditiveMap(),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
+    )
+    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def realnvp(
@@ -57,10 +91,62 @@ def realnvp(
         Dinh et al. 2017, Density estimation using Real NVP.
     """
     step_key, last_key = jax.random.split(check_rng_key(rng_key))
-    steps = _couplings(
-        step_key, input_dim, AffineMap(), num_transforms, hidden_dims, context_dim, activation
+    steps = couplings(
+        step_key,
+        input_dim,
+        lambda _: AffineMap(),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
     )
-    return _finish(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+
+
+def flowpp(
+    rng_key: Array,
+    input_dim: int,
+    num_transforms: int = 5,
+    hidden_dims: Sequence[int] = (64, 64),
+    context_dim: int = 0,
+    activation: str | Callable = "silu",
+    base_dist=None,
+    num_components: int = 8,
+) -> Flow:
+    r"""Couplings by mixtures of logistics; scoring is one pass, sampling solves for each input.
+
+    Args:
+        rng_key: random key of the starting weights.
+        input_dim: number ``D`` of inputs, 1 included.
+        num_transforms: number of couplings.
+        hidden_dims: hidden widths of each network.
+        context_dim: size of the context, 0 for none.
+        activation: activation of the networks.
+        base_dist: base distribution or module, default :class:`StandardNormal`.
+        num_components: logistics of each mixture.
+
+    Example:
+        >>> import jax
+        >>> flow = flowpp(jax.random.key(0), 3)
+        >>> flow().sample(jax.random.key(1), (4,)).shape
+        (4, 3)
+
+    References:
+        Ho et al. 2019, Flow++: Improving Flow-Based Generative Models with Variational
+        Dequantization and Architecture Design.
+    """
+    step_key, last_key = jax.random.split(check_rng_key(rng_key))
+    steps = couplings(
+        step_key,
+        input_dim,
+        lambda _: MixtureLogisticMap(num_components),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
+    )
+    steps = oriented(steps, "log_prob")
+    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def maf(
@@ -85,16 +171,25 @@ def maf(
 
     Example:
         >>> import jax
-        >>> maf(jax.random.key(0), 3)().sample(jax.random.key(1), (4,)).shape
+        >>> flow = maf(jax.random.key(0), 3)
+        >>> flow().sample(jax.random.key(1), (4,)).shape
         (4, 3)
 
     References:
         Papamakarios et al. 2017, Masked Autoregressive Flow for Density Estimation.
     """
     step_key, last_key = jax.random.split(check_rng_key(rng_key))
-    shared = (hidden_dims, context_dim, activation)
-    steps = _autoregressive(step_key, input_dim, AffineMap(), num_transforms, *shared, "log_prob")
-    return _finish(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    steps = autoregressive(
+        step_key,
+        input_dim,
+        lambda _: AffineMap(),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
+        "log_prob",
+    )
+    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def iaf(
@@ -119,16 +214,25 @@ def iaf(
 
     Example:
         >>> import jax
-        >>> iaf(jax.random.key(0), 3)().sample(jax.random.key(1), (4,)).shape
+        >>> flow = iaf(jax.random.key(0), 3)
+        >>> flow().sample(jax.random.key(1), (4,)).shape
         (4, 3)
 
     References:
         Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow.
     """
     step_key, last_key = jax.random.split(check_rng_key(rng_key))
-    shared = (hidden_dims, context_dim, activation)
-    steps = _autoregressive(step_key, input_dim, AffineMap(), num_transforms, *shared, "sample")
-    return _finish(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    steps = autoregressive(
+        step_key,
+        input_dim,
+        lambda _: AffineMap(),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
+        "sample",
+    )
+    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
 
 def nsf(
@@ -168,91 +272,12 @@ def nsf(
     References:
         Durkan et al. 2019, Neural Spline Flows.
     """
+    step_key, last_key = jax.random.split(check_rng_key(rng_key))
     check_choice("kind", kind, ("coupling", "autoregressive"))
-    elementwise = RationalQuadraticMap(num_bins, bound)
-    step_key, last_key = jax.random.split(check_rng_key(rng_key))
-    args = (step_key, input_dim, elementwise, num_transforms, hidden_dims, context_dim, activation)
-    steps = _couplings(*args) if kind == "coupling" else _autoregressive(*args, fast)
-    return _finish(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
 
+    def make_map(_):
+        return RationalQuadraticMap(num_bins, bound)
 
-def planar(
-    rng_key: Array,
-    input_dim: int,
-    num_transforms: int = 16,
-    hidden_dims: Sequence[int] = (64, 64),
-    context_dim: int = 0,
-    activation: str | Callable = "silu",
-    base_dist=None,
-) -> Flow:
-    r"""Planar transforms; sampling is closed-form, scoring solves one scalar equation a layer.
-
-    Args:
-        rng_key: random key of the starting weights.
-        input_dim: number ``D`` of inputs, 1 included.
-        num_transforms: number of planar transforms.
-        hidden_dims: hidden widths of the networks of the context.
-        context_dim: size of the context, 0 for none.
-        activation: activation of these networks.
-        base_dist: base distribution or module, default :class:`StandardNormal`.
-
-    Example:
-        >>> import jax
-        >>> planar(jax.random.key(0), 3)().sample(jax.random.key(1), (4,)).shape
-        (4, 3)
-
-    References:
-        Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, section 4.1.
-    """
-    count = check_positive_int("num_transforms", num_transforms)
-    step_key, last_key = jax.random.split(check_rng_key(rng_key))
-    steps = [
-        Planar(key, input_dim, context_dim, hidden_dims, activation)
-        for key in jax.random.split(step_key, count)
-    ]
-    return _finish(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
-
-
-def _couplings(
-    rng_key: Array,
-    input_dim: int,
-    elementwise: ElementwiseMap,
-    num_transforms: int,
-    hidden_dims: Sequence[int],
-    context_dim: int,
-    activation: str | Callable,
-) -> list[Coupling]:
-    count = check_positive_int("num_transforms", num_transforms)
-    masks = ("alternate", "alternate_flipped")
-    return [
-        Coupling(key, input_dim, elementwise, masks[i % 2], hidden_dims, context_dim, activation)
-        for i, key in enumerate(jax.random.split(rng_key, count))
-    ]
-
-
-def _autoregressive(
-    rng_key: Array,
-    input_dim: int,
-    elementwise: ElementwiseMap,
-    num_transforms: int,
-    hidden_dims: Sequence[int],
-    context_dim: int,
-    activation: str | Callable,
-    fast: str,
-) -> list[MaskedAutoregressive | Inverse]:
-    check_choice("fast", fast, ("log_prob", "sample"))
-    count = check_positive_int("num_transforms", num_transforms)
-    orders = ("natural", "reversed")
-    steps = [
-        MaskedAutoregressive(
-            key, input_dim, elementwise, hidden_dims, context_dim, orders[i % 2], activation
-        )
-        for i, key in enumerate(jax.random.split(rng_key, count))
-    ]
-    return steps if fast == "sample" else [Inverse(step) for step in steps]
-
-
-def _finish(rng_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist) -> Flow:
-    location_scale = ElementwiseAffine(rng_key, input_dim, context_dim, hidden_dims, activation)
-    base_dist = StandardNormal(input_dim) if base_dist is None else base_dist
-    return Flow(base_dist, [*steps, location_scale])
+    args = (step_key, input_dim, make_map, num_transforms, hidden_dims, context_dim, activation)
+    steps = couplings(*args) if kind == "coupling" else autoregressive(*args, fast)
+    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)

@@ -4,6 +4,7 @@ from .additive import AdditiveMap
 from .affine import DenseAffine, FixedAffine, LowRankAffine
 from .autoregressive import MaskedAutoregressive
 from .base import Compose, ConditionedTransform, Inverse, Transform
+from .block_autoregressive import BlockNeuralAutoregressive
 from .coupling import Coupling
 from .elementwise import (
     AffineMap,
@@ -24,9 +25,11 @@ from .numerical import NumericalMap
 from .permutation import Flip, Permutation
 from .planar import Planar
 from .radial import Radial
+from .scan import Scan
 from .splines import BoundedSpline, CircularSpline
 from .sum_of_squares import SumOfSquaresMap
 from .sylvester import Sylvester
+from .to_support import ToSupport
 from .unconstrained_monotonic import UnconstrainedMonotonicMap
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "AdditiveMap",
     "AffineMap",
     "BatchNorm",
+    "BlockNeuralAutoregressive",
     "BoundedSpline",
     "CircularSpline",
     "Compose",
@@ -62,8 +66,10 @@ __all__ = [
     "RationalQuadraticMap",
     "RationalQuadraticSpline",
     "Rotation",
+    "Scan",
     "SumOfSquaresMap",
     "Sylvester",
+    "ToSupport",
     "Transform",
     "UnconstrainedMonotonicMap",
 ]
