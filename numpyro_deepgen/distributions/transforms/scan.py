@@ -13,14 +13,17 @@ from .base import Compose, Transform, common_dims, context_for
 
 __all__ = ["Scan"]
 
+KEPT = ("conv_general_dilated", "dot_general", "scan", "while")
+
 
 class Scan(Compose):
     r"""Several transforms of one structure, applied from first to last, as in :class:`Compose`.
 
     Parameters are stacked along a new first axis, and the layers are one loop body
     (``jax.lax.scan``), compiled once whatever the depth. In a file they keep the names that they
-    have in :class:`Compose`. To alternate orders or masks, make each layer a :class:`Compose` of
-    one period.
+    have in :class:`Compose`. Reverse derivatives keep the outputs of matrix products and of inner
+    loops of each layer and compute the rest again, which costs less than to keep it. To alternate
+    orders or masks, make each layer a :class:`Compose` of one period.
 
     Args:
         transforms: at least one transform; all of equal types, shapes and settings.
@@ -86,6 +89,7 @@ class Scan(Compose):
             point, log_det = getattr(transform, method)(point, context)
             return (point.astype(dtype), (total + log_det).astype(dtype)), None
 
+        visit = jax.checkpoint(visit, prevent_cse=False, policy=_is_kept)
         point = jnp.broadcast_to(point, leading + point.shape[-1:]).astype(dtype)
         start = (point, jnp.zeros(leading, dtype))
         return lax.scan(visit, start, self.stacked, reverse=method.startswith("inverse"))[0]
@@ -95,6 +99,10 @@ class Scan(Compose):
 
     def inverse_and_log_det(self, y, context=None):
         return self._scan("inverse_and_log_det", y, context)
+
+
+def _is_kept(primitive, *_, **__) -> bool:
+    return primitive.name in KEPT
 
 
 def _structure(node, path: str = "") -> set[tuple[str, str]]:
