@@ -11,43 +11,54 @@ import math
 import torch
 from torch import Tensor
 
-from .root_finding import implicit_root
-
 __all__ = ["logit_to_normal", "normal_to_logit"]
 
-# dv / dy at zero, 4 phi(0)
-CENTRAL_SLOPE = 4.0 / math.sqrt(2.0 * math.pi)
+# where the asymptotic series of the hazard takes over
 FAR = 30.0
-NEWTON_STEPS = 8
+# where the quantile is taken of a probability, a number of float32
+SMALL_TAIL = 60.0
+NEWTON_STEPS = 3
 
 
 def normal_to_logit(y: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return :math:`v = \operatorname{logit} \Phi(y)` and :math:`\log dv / dy`, elementwise."""
-    # dv / dy = phi(y) / (Phi(y) Phi(-y))
-    size = y.abs()
-    return _log_cdf(y) - _log_cdf(-y), _log_hazard(size) - _log_cdf(size)
+    return _log_cdf(y) - _log_cdf(-y), _log_slope(y)
 
 
 def logit_to_normal(v: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return :math:`y = \Phi^{-1}(\sigma(v))` and :math:`\log dy / dv`, elementwise.
 
-    The inverse of :func:`normal_to_logit` is convex on the positive side, where the smaller of two
-    bounds from above starts Newton's method: it converges from that side in a few steps.
+    The normal quantile where :math:`\sigma(-|v|)` is a number, or its asymptotic form, starts
+    Newton's method for :func:`normal_to_logit`.
     """
-    size = v.detach().abs()
+    y = _LogitToNormal.apply(v)
+    return y, -_log_slope(y)
 
-    def residual(y):
-        value, log_slope = normal_to_logit(y)
-        return value - v, log_slope.exp()
 
-    with torch.no_grad():
-        y = torch.minimum(size / CENTRAL_SLOPE, (2.0 * size).sqrt())
+class _LogitToNormal(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(v):
+        size = v.abs()
+        near, far = size.clamp(max=SMALL_TAIL), size.clamp(min=SMALL_TAIL)
+        quantile = -torch.special.ndtri(torch.sigmoid(-near))
+        # log Phi(-y) is about -y^2 / 2 - log(y sqrt(2 pi))
+        asymptotic = (2.0 * far - (4.0 * math.pi * far).log()).sqrt()
+        y = torch.where(size > SMALL_TAIL, asymptotic, quantile)
         for _ in range(NEWTON_STEPS):
             value, log_slope = normal_to_logit(y)
-            y = (y - (value - size) * (-log_slope).exp()).clamp(min=0.0)
-        y = torch.where(v < 0, -y, y)
-    y = implicit_root(residual, y)
-    return y, -normal_to_logit(y)[1]
+            y = y - (value - size) * (-log_slope).exp()
+        return torch.where(v < 0, -y, y)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return grad * (-_log_slope(y)).exp()
 
 
 class _LogCDF(torch.autograd.Function):
@@ -70,6 +81,12 @@ class _LogCDF(torch.autograd.Function):
 
 
 _log_cdf = _LogCDF.apply
+
+
+def _log_slope(y: Tensor) -> Tensor:
+    r"""Return :math:`\log dv / dy = \log (\phi(y) / (\Phi(y) \Phi(-y)))`."""
+    size = y.abs()
+    return _log_hazard(size) - _log_cdf(size)
 
 
 def _log_hazard(y: Tensor) -> Tensor:

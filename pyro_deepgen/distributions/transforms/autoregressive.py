@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...nn import MaskedDense
 from ._implicit import triangular_inverse
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap, vector_support
+from .elementwise import AffineMap, ElementwiseMap, start_free, vector_support
 
 __all__ = ["MaskedAutoregressive"]
 
@@ -63,6 +63,8 @@ class MaskedAutoregressive(Transform):
             activation,
             zero_init=True,
         )
+        last = self.network.layers[-1]
+        start_free(self.elementwise, self.input_dim, last.bias, last.weight)
 
     @property
     def domain(self) -> constraints.Constraint:

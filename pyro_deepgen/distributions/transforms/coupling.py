@@ -10,7 +10,7 @@ from ..._numerics.checks import check_context_shape
 from ..._numerics.masks import coupling_mask
 from ...nn import ConditionalParameters, Dense
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap, vector_support
+from .elementwise import AffineMap, ElementwiseMap, start_free, vector_support
 
 __all__ = ["Coupling"]
 
@@ -65,8 +65,11 @@ class Coupling(Transform):
             self.network = Dense(
                 len(kept) + self.context_dim, num_outputs, hidden_dims, activation, zero_init=True
             )
+            last = self.network.layers[-1]
+            start_free(self.elementwise, len(moved), last.bias, last.weight)
         else:
             self.network = ConditionalParameters(num_outputs, context_dim, hidden_dims, activation)
+            start_free(self.elementwise, len(moved), self.network.bias)
 
     @property
     def domain(self) -> constraints.Constraint:

@@ -35,10 +35,13 @@ class ElementwiseMap:
 
     Attributes:
         num_params: parameters of one input.
+        num_free: how many of them, the first ones, leave the identity as it is where all others are
+            zero. Transforms start these at random, so that components that start equal differ.
         support: constraint of each input and each output, the line unless a map says otherwise.
     """
 
     num_params: int
+    num_free: int = 0
     support = constraints.real
 
     def forward_and_log_det(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,6 +161,25 @@ def vector_support(elementwise: ElementwiseMap) -> constraints.Constraint:
     return constraints.independent(elementwise.support, 1)
 
 
+@torch.no_grad()
+def start_free(
+    elementwise: ElementwiseMap, num_inputs: int, bias: Tensor, weight: Tensor | None = None
+) -> None:
+    """Start what a map leaves free at random, in place; the rest of the layer stays as it is.
+
+    Args:
+        elementwise: the map.
+        num_inputs: number ``D`` of inputs that are mapped.
+        bias: raw parameters, ``(num_params * D,)``, parameters-major.
+        weight: weight of the layer that computes them, ``(num_params * D, width)``.
+    """
+    rows = elementwise.num_free * num_inputs
+    bias[:rows].normal_()
+    if weight is not None:
+        # activations of a fresh network are about a quarter in size
+        weight[:rows].normal_(std=4.0 / weight.shape[1] ** 0.5)
+
+
 class Elementwise(Transform):
     r"""One elementwise map per input, :math:`y_i = f(x_i; \theta_i)`, any batch shape.
 
@@ -170,7 +192,7 @@ class Elementwise(Transform):
         context_dim: size of the context, 0 for none.
         hidden_dims: hidden widths of the network of the context.
         activation: its activation.
-        init: starting parameters, ``(num_params, D)``; default zeros, the identity.
+        init: starting parameters, ``(num_params, D)``; default the identity.
 
     Example:
         >>> import torch
@@ -194,6 +216,8 @@ class Elementwise(Transform):
         if init is not None:
             init = init.reshape(size)
         self.parameter_net = ConditionalParameters(size, context_dim, hidden_dims, activation, init)
+        if init is None:
+            start_free(elementwise, self.input_dim, self.parameter_net.bias)
 
     @property
     def domain(self) -> constraints.Constraint:
