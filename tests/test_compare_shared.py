@@ -249,9 +249,9 @@ def test_high_khat_is_caution_with_and_reject_without_a_trusted_reference(load):
 
 
 def test_khat_of_even_weights_is_no_finding(load):
-    """Weights that differ by a percent, with one that differs by two: a wild tail of nothing."""
+    """Weights that hardly differ, though their differences have a wild tail."""
     guide = guide_result(load, spread=0.0)
-    guide.log_weights += 1e-3 * np.random.default_rng(0).standard_cauchy(4000).clip(-9, 9)
+    guide.log_weights += 1e-4 * np.random.default_rng(0).standard_cauchy(4000)
     comparison = comparison_of(load, mcmc_result(load), guide)
     assert comparison["guide"].metrics["khat"].value > 0.7
     assert comparison["guide"].verdict.level == "trust"

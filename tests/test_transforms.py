@@ -51,14 +51,19 @@ def test_both_directions_and_log_det(backend, case, input_dim, context_dim):
 def test_any_leading_shape(backend, case, input_dim, context_dim):
     transform = trained(backend, case, input_dim, context_dim)
     x, context = arrays(backend, input_dim, context_dim, (2, 3))
-    for method in ("forward_and_log_det", "inverse_and_log_det"):
-        whole = backend.apply(transform, method, x, context)
-        row = backend.apply(transform, method, x[1], context)
-        one_context = None if context is None else context[2]
-        point = backend.apply(transform, method, x[1, 2], one_context)
-        for all_, row_, point_ in zip(whole, row, point, strict=True):
-            np.testing.assert_allclose(row_, all_[1], atol=case.tolerance)
-            np.testing.assert_allclose(point_, all_[1, 2], atol=case.tolerance)
+    one_context = None if context is None else context[2]
+
+    def every_shape(transform):
+        for method in (transform.forward_and_log_det, transform.inverse_and_log_det):
+            yield from method(x, context)
+            yield from method(x[1], context)
+            yield from method(x[1, 2], one_context)
+
+    results = backend.run(lambda transform: tuple(every_shape(transform)), transform)
+    for direction in (results[:6], results[6:]):
+        for whole, row, point in zip(*(direction[i : i + 2] for i in (0, 2, 4)), strict=True):
+            np.testing.assert_allclose(row, whole[1], atol=case.tolerance)
+            np.testing.assert_allclose(point, whole[1, 2], atol=case.tolerance)
 
 
 @pytest.mark.parametrize("method", ["forward_and_log_det", "inverse_and_log_det"])
@@ -71,6 +76,9 @@ def test_gradients(backend, case, input_dim, context_dim, method):
     def objective(transform, x, context):
         image, log_det = getattr(transform, method)(x, context)
         return backend.sin(image).sum() + (log_det * log_det).sum()
+
+    def alone(transform, x, context):
+        return (objective(transform, x, context),)
 
     named, of_arrays = backend.grads(objective, transform, x, context)
     assert len(of_arrays) == (1 if context is None else 2)
@@ -92,7 +100,7 @@ def test_gradients(backend, case, input_dim, context_dim, method):
         moved_x = backend.numpy(x) + sign * step * step_x
         transform = backend.fill(transform, moved) if moved else transform
         points = backend.array(moved_x)
-        values += backend.run(lambda t, x, c: (objective(t, x, c),), transform, points, context)
+        values += backend.run(alone, transform, points, context)
     slope = sum((named[k] * direction[k]).sum() for k in named) + (of_arrays[0] * step_x).sum()
     difference = (values[0] - values[1]) / (2 * step)
     assert slope == pytest.approx(difference, rel=2e-5, abs=1e-6)
