@@ -1,4 +1,19 @@
-"""Run SVI guides and MCMC on one posterior and say which to trust."""
+"""Run SVI guides and MCMC on one posterior and say which to trust.
+
+Example:
+    >>> from numpyro_deepgen.compare import PROBLEMS, compare
+    >>> problem = PROBLEMS["eight_schools"]
+    >>> comparison = compare(
+    ...     problem.model,
+    ...     kwargs=problem.data,
+    ...     methods=["auto_normal"],
+    ...     reference=problem.reference_fn(2000),
+    ...     num_steps=100,
+    ...     progress=False,
+    ... )
+    >>> comparison["auto_normal"].verdict.level == "trust"
+    False
+"""
 
 from .comparison import Comparison
 from .engine import METHODS, check_model

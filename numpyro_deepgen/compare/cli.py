@@ -54,12 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("target", help="file.py:model, or a built-in problem's name")
     command.add_argument("--data", type=Path, help="JSON, NPZ or CSV; keys are argument names")
     command.add_argument(
-        "--methods", default=",".join(DEFAULT_METHODS), help="comma-separated (default: %(default)s)"
+        "--methods",
+        default=",".join(DEFAULT_METHODS),
+        help="comma-separated (default: %(default)s)",
     )
     command.add_argument(
         "--reference",
-        help="NetCDF file of InferenceData, an MCMC method among those run, 'exact' (problems known "
-        "exactly) or 'none' (default: exact where known, else nuts)",
+        help="NetCDF file of InferenceData, an MCMC method among those run, 'exact' (for problems "
+        "known exactly) or 'none' (default: exact where known, else nuts)",
     )
     command.add_argument("--output", type=Path, help="directory for table, JSON, NetCDF and plots")
     _add_settings(command)
@@ -83,15 +85,13 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--" + name.replace("_", "-"),
             type=int,
-            default=getattr(default, name),
-            help=f"{text} (default: %(default)s)",
+            help=f"{text} (default: {getattr(default, name)}, or the problem's own)",
         )
     command.add_argument("--learning-rate", type=float, help="peak rate (default: the method's)")
     command.add_argument(
         "--target-accept-prob",
         type=float,
-        default=default.target_accept_prob,
-        help="of NUTS (default: %(default)s)",
+        help=f"of NUTS (default: {default.target_accept_prob}, or the problem's own)",
     )
     command.add_argument("--x64", action="store_true", help="compute in float64")
 
@@ -109,9 +109,7 @@ def _list(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     methods = resolve_methods(args.methods)
     model, data, exact = _load(args.target, args.data)
-    names = [*Settings.__dataclass_fields__]
-    settings = {name: getattr(args, name) for name in names}
-    Settings(**settings)
+    settings = _settings(args)
     reference, source = _reference(args, exact)
     comparison = compare(
         model,
@@ -130,6 +128,14 @@ def _compare(args: argparse.Namespace) -> int:
     if args.output is not None:
         print(f"Written to {args.output}")
     return EXIT_INTERRUPTED if comparison.interrupted else 0
+
+
+def _settings(args: argparse.Namespace) -> dict:
+    """What was asked for, else what suits a built-in problem, else the defaults."""
+    problem = PROBLEMS.get(args.target)
+    asked = {name: getattr(args, name) for name in Settings.__dataclass_fields__}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    return Settings(**((problem.settings if problem else {}) | asked)).to_dict()
 
 
 def _reference(args: argparse.Namespace, exact: Callable | None):

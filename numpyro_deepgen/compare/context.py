@@ -63,10 +63,14 @@ def versions() -> dict[str, str]:
 
 def make_context(model: Callable, args: tuple, kwargs: dict, settings: Settings) -> Context:
     """Convert the data to the host's arrays, check the model, and put both together."""
-    args = tuple(_to_host(value) for value in args)
-    kwargs = {name: _to_host(value) for name, value in kwargs.items()}
+    args, kwargs = _convert(args, kwargs)
     summary = check_model(model, args, kwargs, settings.seed)
     return Context(model, args, kwargs, summary, settings.seed)
+
+
+def _convert(args: tuple, kwargs: dict | None) -> tuple[tuple, dict]:
+    named = {name: _to_host(value) for name, value in (kwargs or {}).items()}
+    return tuple(_to_host(value) for value in args), named
 
 
 def _to_host(value):
@@ -83,8 +87,8 @@ def check_model(model: Callable, args: tuple = (), kwargs: dict | None = None, s
 
     Args:
         model: the host's model.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
+        args: its positional arguments, in the host's arrays or NumPy's.
+        kwargs: its keyword arguments, likewise.
         seed: of the trace.
 
     Returns:
@@ -94,7 +98,7 @@ def check_model(model: Callable, args: tuple = (), kwargs: dict | None = None, s
         ModelError: if the model cannot run on its data, has no latent site, or no starting point
             with a finite log density is found.
     """
-    kwargs = {} if kwargs is None else kwargs
+    args, kwargs = _convert(args, kwargs)
     trace = _trace(model, args, kwargs, seed)
     latent, discrete, observed, latent_dim = {}, [], [], 0
     for name, site in trace.items():
@@ -127,7 +131,8 @@ def _trace(model: Callable, args: tuple, kwargs: dict, seed: int):
             return handlers.trace(handlers.seed(model, seed)).get_trace(*args, **kwargs)
     except Exception as error:
         message = " ".join(str(error).split())[:300]
-        raise ModelError(f"the model fails on its data: {type(error).__name__}: {message}") from error
+        kind = type(error).__name__
+        raise ModelError(f"the model fails on its data: {kind}: {message}") from error
 
 
 def _unconstrained_size(name: str, site: dict) -> int:
@@ -161,9 +166,7 @@ def _check_start(model: Callable, args: tuple, kwargs: dict, seed: int) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            initialize_model(
-                random.PRNGKey(seed), model, model_args=args, model_kwargs=kwargs
-            )
+            initialize_model(random.PRNGKey(seed), model, model_args=args, model_kwargs=kwargs)
     except RuntimeError as error:
         message = " ".join(str(error).split())[:300]
         raise ModelError(

@@ -21,5 +21,8 @@ METHODS = {
         name: Method(name, "guide", run_guide(name), spec.description)
         for name, spec in GUIDES.items()
     },
-    "neutra": Method("neutra", "mcmc", run_neutra, "the host's NUTS through the trained nsf guide"),
+    **{
+        name: Method(name, "mcmc", run_neutra(name, guide), f"the host's NUTS through {guide}")
+        for name, guide in {"neutra": "iaf", "neutra_nsf": "nsf"}.items()
+    },
 }

@@ -18,11 +18,11 @@ from numpyro.infer.autoguide import (
     AutoNormal,
 )
 from numpyro.infer.initialization import init_to_median
-from numpyro.infer.util import get_importance_trace
 from numpyro.optim import optax_to_numpyro
 
 from ..distributions import iaf, maf, nsf, planar, realnvp
 from ..infer import AutoFlow
+from .batching import guide_draws
 from .context import Context
 from .errors import FitError
 from .results import MethodResult, Settings
@@ -30,9 +30,9 @@ from .results import MethodResult, Settings
 __all__ = ["GUIDES", "GuideSpec", "Trained", "run_guide", "trained_guide"]
 
 NUM_CHUNKS = 20
-BATCH_SIZE = 250
 MAX_BAD_SHARE = 0.1
 FINAL_RATE = 0.01
+MAX_NORM = 100.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _train(name: str, context: Context, settings: Settings, bar) -> Trained:
     svi = SVI(
         context.model,
         guide,
-        optax_to_numpyro(optax.adam(schedule)),
+        optax_to_numpyro(optax.chain(optax.clip_by_global_norm(MAX_NORM), optax.adam(schedule))),
         Trace_ELBO(num_particles=settings.num_particles),
     )
     start = time.perf_counter()
@@ -213,32 +213,12 @@ def _as_gaussian(trained: Trained, context: Context) -> Trained:
 
 def _draw(name: str, trained: Trained, context: Context, settings: Settings):
     """Draws of the latent and deterministic sites with their log importance weights."""
-
-    def one(rng_key):
-        guide_key, model_key = random.split(rng_key)
-        model_trace, guide_trace = get_importance_trace(
-            handlers.seed(context.model, model_key),
-            handlers.seed(trained.guide, guide_key),
-            context.args,
-            context.kwargs,
-            trained.params,
-        )
-        values = {
-            site: node["value"]
-            for site, node in model_trace.items()
-            if node["type"] == "deterministic" or site in context.summary.latent_shapes
-        }
-        return values, _log_prob(model_trace) - _log_prob(guide_trace)
-
     keys = random.split(random.fold_in(context.rng_key(name), 1), settings.num_guide_draws)
     start = time.perf_counter()
-    draw = jax.jit(lambda keys: lax.map(one, keys, batch_size=BATCH_SIZE)).lower(keys).compile()
+    draw = guide_draws(context, trained.guide, trained.params)
+    draw = jax.jit(draw).lower(keys).compile()
     compiled = time.perf_counter()
     values, weights = jax.tree.map(np.asarray, draw(keys))
     drawn = time.perf_counter()
     draws = {site: v[None] for site, v in values.items() if v.dtype.kind in "fiub"}
     return compiled - start, drawn - compiled, draws, weights.astype(np.float64)
-
-
-def _log_prob(trace) -> jax.Array:
-    return sum(jnp.sum(node["log_prob"]) for node in trace.values() if node["type"] == "sample")

@@ -1,6 +1,7 @@
 """NUTS, plain and through a trained flow (NeuTra), with chains advanced together."""
 
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from numpyro.infer import NUTS
 from numpyro.infer.reparam import NeuTraReparam
 
 from .context import Context
-from .engine_guides import trained_guide
+from .engine_guides import Trained, trained_guide
 from .errors import FitError
 from .results import MethodResult, Settings
 
@@ -23,7 +24,6 @@ STATS = {
     "num_steps": "num_steps",
 }
 NUM_CHUNKS = 20
-NEUTRA_GUIDE = "nsf"
 
 
 def run_nuts(context: Context, settings: Settings, bar) -> MethodResult:
@@ -37,24 +37,39 @@ def run_nuts(context: Context, settings: Settings, bar) -> MethodResult:
     return _sample("nuts", context.model, context, settings, bar)
 
 
-def run_neutra(context: Context, settings: Settings, bar) -> MethodResult:
-    """The host's NUTS on the model warped by the trained ``nsf`` guide (the host's NeuTraReparam).
+def run_neutra(name: str, guide_name: str) -> Callable:
+    """The runner of the host's NUTS on the model warped by a trained guide (NeuTraReparam).
 
-    The guide comes from this comparison's ``nsf`` run where there is one, else it is trained here;
-    either way its time is part of this method's.
+    The guide comes from this comparison's own run of it where there is one, else it is trained
+    here; either way its time is part of this method's. The inverse autoregressive flow is the
+    natural one: NUTS needs the flow's forward direction only, which is one cheap pass.
+
+    Args:
+        name: of the method.
+        guide_name: of the flow guide.
 
     References:
         Hoffman et al., "NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural
         transport", 2019.
     """
-    trained = trained_guide(NEUTRA_GUIDE, context, settings, bar)
+
+    def run(context: Context, settings: Settings, bar) -> MethodResult:
+        trained = trained_guide(guide_name, context, settings, bar)
+        result = _warped(name, trained, context, settings, bar)
+        for part, seconds in trained.timings.items():
+            result.timings[part] = result.timings.get(part, 0.0) + seconds
+        result.losses = trained.losses
+        result.notes.append(f"through the trained {guide_name} guide, whose time is counted here")
+        return result
+
+    return run
+
+
+def _warped(name: str, trained: Trained, context: Context, settings: Settings, bar):
+    """NUTS on the warped model, its draws mapped back to the model's sites."""
     neutra = NeuTraReparam(trained.guide, trained.params)
-    result = _sample("neutra", neutra.reparam(context.model), context, settings, bar)
+    result = _sample(name, neutra.reparam(context.model), context, settings, bar)
     result.draws = {k: v for k, v in result.draws.items() if not k.endswith("_shared_latent")}
-    for part, seconds in trained.timings.items():
-        result.timings[part] = result.timings.get(part, 0.0) + seconds
-    result.losses = trained.losses
-    result.notes = [f"through the trained {NEUTRA_GUIDE} guide, whose time is counted here"]
     return result
 
 
@@ -67,9 +82,7 @@ def _sample(name: str, model, context: Context, settings: Settings, bar) -> Meth
     state = kernel.init(keys, settings.num_warmup, None, context.args, context.kwargs)
     size = -(-max(settings.num_warmup, settings.num_samples) // NUM_CHUNKS)
     advance = jax.jit(_chunk_fn(kernel, context, size)).lower(state, size).compile()
-    constrain = jax.jit(
-        jax.vmap(jax.vmap(kernel.postprocess_fn(context.args, context.kwargs)))
-    )
+    constrain = jax.jit(jax.vmap(jax.vmap(kernel.postprocess_fn(context.args, context.kwargs))))
     compiled = time.perf_counter()
     state, _ = _advance(advance, state, settings.num_warmup, size, bar)
     warmed = time.perf_counter()
@@ -96,9 +109,7 @@ def _chunk_fn(kernel: NUTS, context: Context, size: int):
         return getattr(state, kernel.sample_field), stats
 
     def chunk(state, count):
-        empty = jax.tree.map(
-            lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), record(state)
-        )
+        empty = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), record(state))
 
         def step(i, carry):
             state, buffer = carry
@@ -117,7 +128,9 @@ def _advance(advance, state, total: int, size: int, bar):
     for done in range(0, total, size):
         count = min(size, total - done)
         state, records = advance(state, count)
-        chunks.append(jax.tree.map(lambda x, n=count: np.swapaxes(np.asarray(x)[:n], 0, 1), records))
+        chunks.append(
+            jax.tree.map(lambda x, n=count: np.swapaxes(np.asarray(x)[:n], 0, 1), records)
+        )
         bar.update(count)
     return state, chunks
 

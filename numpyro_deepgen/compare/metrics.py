@@ -22,7 +22,7 @@ from .scalars import scalars
 
 __all__ = ["guide_metrics", "mcmc_metrics", "own_metrics"]
 
-GUIDE_METRICS = ("elbo", "iw_bound", "khat", "importance_ess")
+GUIDE_METRICS = ("elbo", "iw_bound", "khat", "importance_ess", "importance_ess_share")
 MIN_DRAWS = 25
 
 
@@ -38,7 +38,7 @@ def guide_metrics(log_weights: np.ndarray) -> dict[str, Estimate]:
         log_weights: :math:`\log w_k = \log p(x, z_k) - \log q(z_k)`, shape ``(K,)``.
 
     Returns:
-        ``elbo``, ``iw_bound``, ``khat``, ``importance_ess``.
+        ``elbo``, ``iw_bound``, ``khat``, ``importance_ess``, ``importance_ess_share``.
     """
     weights = np.asarray(log_weights, np.float64).reshape(-1)
     count = weights.size
@@ -55,6 +55,7 @@ def guide_metrics(log_weights: np.ndarray) -> dict[str, Estimate]:
     out["iw_bound"] = estimate(top - np.log(count), error, f"K = {count}")
     out["khat"] = _khat(weights)
     out["importance_ess"] = estimate(size, note=f"of {count} draws")
+    out["importance_ess_share"] = estimate(size / count)
     return out
 
 

@@ -8,7 +8,7 @@ Errors count against a method only beyond three Monte Carlo errors of both sides
 
 from collections.abc import Mapping
 
-from .agreement import MOMENTS
+from .agreement import MCSE_FACTOR, MOMENTS
 from .results import MethodResult, Reference, Verdict
 
 __all__ = ["Rules", "judge", "judge_mcmc", "judge_reference"]
@@ -25,6 +25,7 @@ class Rules:
     reject_divergent_share = 0.05
     min_ebfmi = 0.3
     max_khat = 0.7
+    even_ess_share = 0.9
     max_error = {"mean": 0.1, "sd": 0.1, "quantile": 0.2}
     max_wasserstein = 0.1
     reject_factor = 3.0
@@ -60,7 +61,7 @@ def judge(result: MethodResult, reference: Reference | None) -> Verdict:
             findings += _agreement(result.metrics)
         else:
             findings += _distrusted(result)
-    return _verdict(findings, _praise(result, reference, is_reference))
+    return _verdict(findings, [] if findings else _praise(result, reference, is_reference))
 
 
 def judge_mcmc(metrics: Mapping) -> Verdict:
@@ -101,7 +102,7 @@ def _mcmc(metrics: Mapping) -> list[tuple[str, str]]:
         found.append((REJECT, f"R-hat: {rhat.note}"))
     elif rhat.value > Rules.max_rhat:
         level = REJECT if rhat.value > Rules.reject_rhat else CAUTION
-        text = f"R-hat {rhat.value:.3f} at {rhat.where} is above {Rules.max_rhat}: chains disagree"
+        text = f"R-hat {rhat.value:.4f} at {rhat.where} is above {Rules.max_rhat}: chains disagree"
         found.append((level, text))
     for name in ("ess_bulk", "ess_tail"):
         size = metrics[name]
@@ -133,10 +134,16 @@ def _guide(metrics: Mapping, bad_khat: str) -> list[tuple[str, str]]:
         return [(REJECT, f"ELBO: {metrics['elbo'].note}")]
     if khat is None or khat.value is None:
         return [(CAUTION, f"k-hat unknown: {khat.note if khat else 'no weights'}")]
-    if khat.value > Rules.max_khat:
+    if khat.value > Rules.max_khat and not _even(metrics):
         text = f"k-hat {khat.value:.2f} is above {Rules.max_khat}: importance weights are unusable"
         return [(bad_khat, text)]
     return []
+
+
+def _even(metrics: Mapping) -> bool:
+    """Whether the weights hardly differ, so that the shape of their tail says nothing."""
+    share = metrics["importance_ess_share"].value
+    return share is not None and share > Rules.even_ess_share
 
 
 def _agreement(metrics: Mapping) -> list[tuple[str, str]]:
@@ -152,8 +159,8 @@ def _agreement(metrics: Mapping) -> list[tuple[str, str]]:
             level = REJECT if excess.value > Rules.reject_factor * limit else CAUTION
             unit = "in log" if moment == "sd" else "reference sd"
             text = (
-                f"{TITLES[moment]} of {excess.where} is off by more than {excess.value:.2f} "
-                f"{unit} beyond Monte Carlo error (limit {limit})"
+                f"{TITLES[moment]} of {excess.where} is off by {excess.value:.2f} {unit} "
+                f"after {MCSE_FACTOR:.0f} Monte Carlo errors are taken off (limit {limit})"
             )
             found.append((level, text))
     distance, floor = metrics["sliced_wasserstein"], metrics["sliced_wasserstein_floor"]
@@ -162,8 +169,8 @@ def _agreement(metrics: Mapping) -> list[tuple[str, str]]:
         if excess > Rules.max_wasserstein:
             level = REJECT if excess > Rules.reject_factor * Rules.max_wasserstein else CAUTION
             text = (
-                f"sliced Wasserstein distance {distance.value:.2f} is above the noise floor "
-                f"{floor.value:.2f} by more than {Rules.max_wasserstein}: shape or dependence differ"
+                f"sliced Wasserstein distance {distance.value:.2f} exceeds its noise floor "
+                f"{floor.value:.2f} by over {Rules.max_wasserstein}: shapes or dependence differ"
             )
             found.append((level, text))
     return found
@@ -184,7 +191,9 @@ def _praise(result: MethodResult, reference: Reference | None, is_reference: boo
     if result.kind == "mcmc":
         praise.append("R-hat, ESS, divergences and E-BFMI are clean")
     else:
-        praise.append(f"k-hat {result.metrics['khat'].value:.2f} is good")
+        khat = result.metrics["khat"].value
+        good = khat <= Rules.max_khat
+        praise.append(f"k-hat {khat:.2f} is good" if good else "importance weights are even")
     if reference is not None and not is_reference and reference.trusted:
         praise.append(f"agrees with the reference ({reference.source}) within Monte Carlo error")
     return praise

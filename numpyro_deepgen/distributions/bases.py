@@ -240,15 +240,15 @@ def as_base(base_dist, input_dim: int) -> eqx.Module:
     return base_dist
 
 
-def cast_like(base_dist: Distribution, module) -> Distribution:
-    """Return the distribution in the floating dtype of a module's arrays (if it has any)."""
+def cast_like(values, module):
+    """Return arrays, or a distribution, in the floating dtype of a module's arrays (if any)."""
     arrays = [leaf for leaf in jax.tree.leaves(module) if eqx.is_inexact_array(leaf)]
     if not arrays:
-        return base_dist
+        return values
     dtype = jnp.result_type(*arrays)
 
     def cast(leaf):
         inexact = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
         return jnp.asarray(leaf, dtype) if inexact else leaf
 
-    return jax.tree.map(cast, base_dist)
+    return jax.tree.map(cast, values)

@@ -149,7 +149,8 @@ class FlowDistribution(Distribution):
     def sample_from_slice(self, rng_key: Array, sample_shape) -> tuple[Array, Array]:
         if stack_depth(self):
             return sample_from_stack(self, rng_key, sample_shape)
-        x = self.base_dist.sample(rng_key, sample_shape)
+        # the host draws in its default dtype
+        x = cast_like(self.base_dist.sample(rng_key, sample_shape), self.transforms)
         log_prob = self.base_dist.log_prob(x)
         for transform in self.transforms:
             x, log_det = transform.forward_and_log_det(x, context_for(transform, self.context))

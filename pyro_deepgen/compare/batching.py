@@ -12,7 +12,7 @@ from pyro import poutine
 from pyro.infer.mcmc.util import _guess_max_plate_nesting
 from pyro.poutine.subsample_messenger import _Subsample
 
-__all__ = ["draws_plate", "find_batching", "log_joint", "nesting"]
+__all__ = ["find_batching", "guide_draws", "log_joint", "nesting"]
 
 NUM_TESTED = 4
 TOLERANCE = 1e-3
@@ -23,7 +23,7 @@ def nesting(model: Callable, args: tuple, kwargs: dict) -> int:
     return _guess_max_plate_nesting(model, args, kwargs)
 
 
-def draws_plate(size: int, max_plate_nesting: int):
+def _draws_plate(size: int, max_plate_nesting: int):
     """The plate that holds draws, left of all of the model's own."""
     return pyro.plate("_draws", size, dim=-1 - max_plate_nesting)
 
@@ -56,6 +56,29 @@ def find_batching(context) -> str:
             if torch.allclose(batch, single, rtol=TOLERANCE, atol=TOLERANCE):
                 return way
     return "loop"
+
+
+def guide_draws(context, guide: Callable, size: int) -> tuple[dict, torch.Tensor]:
+    """Draws of a guide of the host, and its log density of them.
+
+    Args:
+        context: model and data.
+        guide: a guide of the host; it must broadcast over a plate, as the host's own do.
+        size: number of draws.
+
+    Returns:
+        Latent site -> tensor ``(size,) + shape``, and log densities of shape ``(size,)``.
+    """
+    with _draws_plate(size, context.max_plate_nesting):
+        trace = poutine.trace(guide).get_trace(*context.args, **context.kwargs)
+    trace.compute_log_prob()
+    terms = [node["log_prob"] for node in trace.nodes.values() if node["type"] == "sample"]
+    log_q = sum(term.reshape(size, -1).sum(-1) for term in terms if term.shape[:1] == (size,))
+    shapes = context.summary.latent_shapes
+    values = {
+        name: trace.nodes[name]["value"].reshape(size, *shape) for name, shape in shapes.items()
+    }
+    return values, log_q
 
 
 def log_joint(context, values: Mapping) -> tuple[torch.Tensor, dict]:
@@ -113,7 +136,7 @@ def _plate(context, values: Mapping):
     for name, value in values.items():
         batch_dim = value.dim() - 1 - shapes[name][0]
         spread[name] = value.reshape(size, *(1,) * (depth - batch_dim), *value.shape[1:])
-    with draws_plate(size, depth):
+    with _draws_plate(size, depth):
         terms, sites = _run(context, spread)
     total = 0.0
     for term in terms:

@@ -12,9 +12,9 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
-from torch.distributions import biject_to
 from pyro.infer.mcmc.util import initialize_model
 from pyro.poutine.subsample_messenger import _Subsample
+from torch.distributions import biject_to
 
 from .batching import find_batching, nesting
 from .errors import ModelError
@@ -59,7 +59,7 @@ class Context:
 def session(settings: Settings):
     """Precision, threads, parameters and random state of the comparison; left as found."""
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    states = random.getstate(), np.random.get_state()
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (Pyro seeds it)
     try:
         with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
             torch.set_default_dtype(torch.float64 if settings.x64 else torch.float32)
@@ -71,7 +71,7 @@ def session(settings: Settings):
         torch.set_default_dtype(dtype)
         torch.set_num_threads(threads)
         random.setstate(states[0])
-        np.random.set_state(states[1])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 def versions() -> dict[str, str]:
@@ -81,8 +81,7 @@ def versions() -> dict[str, str]:
 
 def make_context(model: Callable, args: tuple, kwargs: dict, settings: Settings) -> Context:
     """Convert the data to the host's tensors, check the model, and put both together."""
-    args = tuple(_to_host(value) for value in args)
-    kwargs = {name: _to_host(value) for name, value in kwargs.items()}
+    args, kwargs = _convert(args, kwargs)
     summary = check_model(model, args, kwargs, settings.seed)
     context = Context(model, args, kwargs, summary, settings.seed)
     with _quiet():
@@ -90,6 +89,11 @@ def make_context(model: Callable, args: tuple, kwargs: dict, settings: Settings)
         if not summary.discrete:
             context.batching = find_batching(context)
     return context
+
+
+def _convert(args: tuple, kwargs: dict | None) -> tuple[tuple, dict]:
+    named = {name: _to_host(value) for name, value in (kwargs or {}).items()}
+    return tuple(_to_host(value) for value in args), named
 
 
 def _to_host(value):
@@ -115,8 +119,8 @@ def check_model(model: Callable, args: tuple = (), kwargs: dict | None = None, s
 
     Args:
         model: the host's model.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
+        args: its positional arguments, in the host's arrays or NumPy's.
+        kwargs: its keyword arguments, likewise.
         seed: of the trace.
 
     Returns:
@@ -126,7 +130,7 @@ def check_model(model: Callable, args: tuple = (), kwargs: dict | None = None, s
         ModelError: if the model cannot run on its data, has no latent site, or no starting point
             with a finite log density is found.
     """
-    kwargs = {} if kwargs is None else kwargs
+    args, kwargs = _convert(args, kwargs)
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         trace = _trace(model, args, kwargs)
@@ -160,7 +164,8 @@ def _trace(model: Callable, args: tuple, kwargs: dict):
         return poutine.trace(model).get_trace(*args, **kwargs)
     except Exception as error:
         message = " ".join(str(error).split())[:300]
-        raise ModelError(f"the model fails on its data: {type(error).__name__}: {message}") from error
+        kind = type(error).__name__
+        raise ModelError(f"the model fails on its data: {kind}: {message}") from error
 
 
 def _unconstrained_size(name: str, site: dict) -> int:

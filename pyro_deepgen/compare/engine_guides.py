@@ -19,7 +19,7 @@ from pyro.infer.autoguide.initialization import init_to_median
 
 from ..distributions import iaf, maf, nsf, planar, realnvp
 from ..infer import AutoFlow
-from .batching import draws_plate, log_joint
+from .batching import guide_draws, log_joint
 from .context import Context
 from .errors import FitError
 from .results import MethodResult, Settings
@@ -29,6 +29,7 @@ __all__ = ["GUIDES", "GuideSpec", "Trained", "run_guide", "trained_guide"]
 BATCH_SIZE = 2000
 MAX_BAD_SHARE = 0.1
 FINAL_RATE = 0.01
+MAX_NORM = 100.0
 REPORT_EVERY = 50
 
 
@@ -143,12 +144,13 @@ def _train(name: str, context: Context, settings: Settings, bar) -> Trained:
     )
     compiled = time.perf_counter()
     losses = np.empty(settings.num_steps)
-    for step in range(settings.num_steps):
-        losses[step] = _step(loss_fn, guide, context, optimizer)
-        schedule.step()
-        if (step + 1) % REPORT_EVERY == 0 or step + 1 == settings.num_steps:
-            bar.update(step + 1 - bar.n)
-            _check_losses(losses[: step + 1])
+    with pyro.validation_enabled(False):
+        for step in range(settings.num_steps):
+            losses[step] = _step(loss_fn, guide, context, optimizer)
+            schedule.step()
+            if (step + 1) % REPORT_EVERY == 0 or step + 1 == settings.num_steps:
+                bar.update(step + 1 - bar.n)
+                _check_losses(losses[: step + 1])
     fitted = time.perf_counter()
     if name == "auto_laplace":
         guide = _as_gaussian(guide, context)
@@ -174,7 +176,7 @@ def _vmap_bound(context: Context, num_particles: int) -> Callable:
     """The pathwise ELBO for models that do not broadcast over a plate of particles."""
 
     def loss_fn(model, guide, *args, **kwargs):
-        values, log_q = _guide_draws(guide, context, num_particles)
+        values, log_q = guide_draws(context, guide, num_particles)
         log_p, _ = log_joint(context, values)
         return (log_q - log_p).mean()
 
@@ -197,9 +199,9 @@ def _step(loss_fn: Callable, guide, context: Context, optimizer) -> float:
     value = loss.item()
     if np.isfinite(value):
         loss.backward()
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        norms = torch._foreach_norm([grad for grad in grads if grad is not None])
-        if torch.isfinite(torch.stack(norms)).all():
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(params, MAX_NORM)
+        if torch.isfinite(norm):
             optimizer.step()
         else:
             value = float("nan")
@@ -245,24 +247,10 @@ def _draw(name: str, guide, context: Context, settings: Settings):
     draws, weights = {}, []
     for done in range(0, settings.num_guide_draws, BATCH_SIZE):
         size = min(BATCH_SIZE, settings.num_guide_draws - done)
-        values, log_q = _guide_draws(guide, context, size)
+        values, log_q = guide_draws(context, guide, size)
         log_p, found = log_joint(context, values)
         weights.append((log_p - log_q).double().numpy())
         for site, value in (values | found).items():
             draws.setdefault(site, []).append(value.numpy())
     merged = {site: np.concatenate(parts)[None] for site, parts in draws.items()}
     return merged, np.concatenate(weights)
-
-
-def _guide_draws(guide, context: Context, size: int):
-    """Draws of the latent sites, and the guide's log density of them; shape ``(size,)``."""
-    with draws_plate(size, context.max_plate_nesting):
-        trace = poutine.trace(guide).get_trace(*context.args, **context.kwargs)
-    trace.compute_log_prob()
-    terms = [node["log_prob"] for node in trace.nodes.values() if node["type"] == "sample"]
-    log_q = sum(term.reshape(size, -1).sum(-1) for term in terms if term.shape[:1] == (size,))
-    shapes = context.summary.latent_shapes
-    values = {
-        name: trace.nodes[name]["value"].reshape(size, *shape) for name, shape in shapes.items()
-    }
-    return values, log_q

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pyro
@@ -12,18 +13,17 @@ from pyro.infer.reparam import NeuTraReparam
 
 from .batching import log_joint
 from .context import Context
-from .engine_guides import trained_guide
+from .engine_guides import Trained, trained_guide
 from .errors import FitError
 from .results import MethodResult, Settings
 
-__all__ = ["RecordingNUTS", "run_neutra", "run_nuts"]
+__all__ = ["run_neutra", "run_nuts"]
 
-NEUTRA_GUIDE = "nsf"
 NUM_TESTED = 4
 TRACE_TOLERANCE = 1e-3
 
 
-class RecordingNUTS(NUTS):
+class _RecordingNUTS(NUTS):
     """The host's NUTS with the statistics of its last transition in ``last_stats``."""
 
     def sample(self, params):
@@ -74,21 +74,40 @@ def _deterministic(context: Context, values: dict) -> dict:
     return log_joint(context, values)[1]
 
 
-def run_neutra(context: Context, settings: Settings, bar) -> MethodResult:
-    """The host's NUTS on the model warped by the trained ``nsf`` guide (the host's NeuTraReparam).
+def run_neutra(name: str, guide_name: str) -> Callable:
+    """The runner of the host's NUTS on the model warped by a trained guide (NeuTraReparam).
 
-    The guide comes from this comparison's ``nsf`` run where there is one, else it is trained here;
-    either way its time is part of this method's.
+    The guide comes from this comparison's own run of it where there is one, else it is trained
+    here; either way its time is part of this method's. The inverse autoregressive flow is the
+    natural one: NUTS needs the flow's forward direction only, which is one cheap pass.
+
+    Args:
+        name: of the method.
+        guide_name: of the flow guide.
 
     References:
         Hoffman et al., "NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural
         transport", 2019.
     """
-    trained = trained_guide(NEUTRA_GUIDE, context, settings, bar)
+
+    def run(context: Context, settings: Settings, bar) -> MethodResult:
+        trained = trained_guide(guide_name, context, settings, bar)
+        result = _warped(name, trained, context, settings, bar)
+        for part, seconds in trained.timings.items():
+            result.timings[part] = result.timings.get(part, 0.0) + seconds
+        result.losses = trained.losses
+        result.notes.append(f"through the trained {guide_name} guide, whose time is counted here")
+        return result
+
+    return run
+
+
+def _warped(name: str, trained: Trained, context: Context, settings: Settings, bar):
+    """NUTS on the warped model, its draws mapped back to the model's sites."""
     with pyro.get_param_store().scope(trained.store):
         neutra = NeuTraReparam(trained.guide.requires_grad_(False))
         model = neutra.reparam(context.model)
-        result, values = _sample("neutra", model, context, settings, bar)
+        result, values = _sample(name, model, context, settings, bar)
         start = time.perf_counter()
         (latent,) = values.values()
         with torch.no_grad():
@@ -99,15 +118,11 @@ def run_neutra(context: Context, settings: Settings, bar) -> MethodResult:
         values = {name: values[name].reshape(-1, *shape) for name, shape in shapes.items()}
     result.draws = _by_chain(values | _deterministic(context, values), settings)
     result.timings["draw"] += time.perf_counter() - start
-    for part, seconds in trained.timings.items():
-        result.timings[part] = result.timings.get(part, 0.0) + seconds
-    result.losses = trained.losses
-    result.notes.append(f"through the trained {NEUTRA_GUIDE} guide, whose time is counted here")
     return result
 
 
 def _sample(name: str, model, context: Context, settings: Settings, bar):
-    """The chains' statistics and their draws over all chains, site -> ``(chain * draw,) + shape``."""
+    """The chains' statistics, and their draws: site -> ``(chain * draw,) + shape``."""
     bar.reset(total=settings.num_chains * (settings.num_warmup + settings.num_samples))
     context.set_seed(name)
     start = time.perf_counter()
@@ -115,7 +130,7 @@ def _sample(name: str, model, context: Context, settings: Settings, bar):
     clock = {"compile": time.perf_counter() - start, "fit": 0.0, "draw": 0.0}
     chains, stats = [], []
     for chain in range(settings.num_chains):
-        kernel = RecordingNUTS(
+        kernel = _RecordingNUTS(
             potential_fn=potential_fn, target_accept_prob=settings.target_accept_prob
         )
         recorder = _Recorder(bar, clock)

@@ -10,6 +10,7 @@ import numpy as np
 from .errors import CompareError
 from .export import write_atomically
 from .scalars import scalars
+from .verdict import Rules
 
 __all__ = ["interesting_scalars", "save_plots"]
 
@@ -67,18 +68,20 @@ def _columns(comparison) -> dict[str, dict]:
 
 
 def interesting_scalars(columns: dict, comparison) -> list[str]:
-    """Scalar names, those on which the methods differ most first.
+    """Scalar names, those on which the methods differ most from the reference first.
 
     Args:
         columns: label -> scalars; the first label is the yardstick.
         comparison: its metrics name the worst scalars, which come first of all.
     """
     base = next(iter(columns.values()))
-    worst = []
+    worst = {}
     for result in comparison.results:
-        for name in ("mean_excess", "sd_excess", "quantile_excess"):
-            if name in result.metrics:
-                worst.append(result.metrics[name].where)
+        for moment, limit in Rules.max_error.items():
+            metric = result.metrics.get(f"{moment}_excess")
+            if metric is not None and metric.value:
+                share = metric.value / limit
+                worst[metric.where] = max(worst.get(metric.where, 0.0), share)
     spread = {}
     for name, column in base.items():
         low, mid, high = np.quantile(column, (0.05, 0.5, 0.95))
@@ -86,7 +89,8 @@ def interesting_scalars(columns: dict, comparison) -> list[str]:
         others = [other[name] for other in columns.values() if name in other]
         spread[name] = max(float(abs(np.median(other) - mid) / unit) for other in others)
     ordered = sorted(spread, key=spread.get, reverse=True)
-    return list(dict.fromkeys([name for name in worst if name in base] + ordered))
+    first = [name for name in sorted(worst, key=worst.get, reverse=True) if name in base]
+    return list(dict.fromkeys(first + ordered))
 
 
 def _range(columns: dict, name: str) -> tuple[float, float]:

@@ -11,7 +11,7 @@ References:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import pyro
@@ -33,6 +33,8 @@ class Problem:
         description: one line.
         citation: where model and data come from.
         reference_fn: ``(num_samples, seed) -> site -> draws``, exact and independent, or None.
+        settings: what the command line takes unless told otherwise, where the defaults would do
+            the problem no justice.
     """
 
     model: Callable
@@ -40,6 +42,7 @@ class Problem:
     description: str
     citation: str
     reference_fn: Callable | None = None
+    settings: dict = field(default_factory=dict)
 
     @property
     def data(self) -> dict:
@@ -118,6 +121,7 @@ PROBLEMS = {
         datasets.diabetes,
         "regularised horseshoe regression on diabetes data: 23 dimensions",
         "Efron et al. 2004; Piironen and Vehtari 2017",
+        settings={"num_warmup": 500, "target_accept_prob": 0.98},
     ),
     "logistic_breast_cancer": Problem(
         logistic_breast_cancer,

@@ -24,7 +24,7 @@ def table(comparison) -> str:
     if compared:
         title = "Error against the reference, in its standard deviations (worst scalar +- MCSE)"
         parts.append(_block(title, _AGREEMENT, compared))
-    notes = _notes(compared + guides + chains)
+    notes = _notes(guides + chains)
     if notes:
         parts.append("\n".join(["Notes", *notes]))
     parts.append(_verdicts(comparison))
@@ -44,7 +44,16 @@ def conclusion(comparison) -> str:
     text = f"trust {', '.join(trusted)}; the cheapest is {best.name} ({best.total_seconds:.1f} s"
     text += " in all)."
     rejected = [result.name for result in results if result.verdict.level == "reject"]
-    return text + (f" Do not use {', '.join(rejected)}." if rejected else "")
+    text += f" Do not use {', '.join(rejected)}." if rejected else ""
+    return text + _better_reference(comparison)
+
+
+def _better_reference(comparison) -> str:
+    reference = comparison.reference
+    clean = [r for r in comparison.results if r.kind == "mcmc" and r.verdict.level == "trust"]
+    if reference is None or reference.trusted or not clean:
+        return ""
+    return f" Its draws can replace the reference: run again with {clean[0].name} as reference."
 
 
 def _advice(comparison) -> str:
@@ -156,13 +165,13 @@ def _notes(results: list) -> list[str]:
     lines = {}
     for result in results:
         for name, metric in result.metrics.items():
-            if metric.value is None or "left out" in metric.note:
-                said = f"  {result.name}: "
-                said += f"{metric.note}" if metric.value is not None else f"n/a ({metric.note})"
-                lines.setdefault(said, []).append(name)
-    said = [f"{line} [{', '.join(names)}]" for line, names in lines.items()]
+            if metric.value is None:
+                lines.setdefault(f"n/a: {metric.note}", {})[f"{result.name} {name}"] = None
+            elif "left out" in metric.note and name.endswith("_error_max"):
+                lines.setdefault(metric.note, {})[name.removesuffix("_error_max")] = None
+    said = [f"  {line} ({', '.join(names)})" for line, names in lines.items()]
     own = [f"  {result.name}: {note}" for result in results for note in result.notes]
-    return list(dict.fromkeys(said + own))
+    return said + list(dict.fromkeys(own))
 
 
 def _verdicts(comparison) -> str:

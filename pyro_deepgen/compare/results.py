@@ -85,7 +85,7 @@ class Settings:
     """
 
     num_samples: int = 500
-    num_warmup: int = 500
+    num_warmup: int = 300
     num_chains: int = 4
     num_steps: int = 2000
     num_particles: int = 8

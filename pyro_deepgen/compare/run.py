@@ -28,7 +28,7 @@ def compare(
     reference=None,
     *,
     num_samples: int = 500,
-    num_warmup: int = 500,
+    num_warmup: int = 300,
     num_chains: int = 4,
     num_steps: int = 2000,
     num_particles: int = 8,

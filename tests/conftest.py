@@ -1,0 +1,68 @@
+"""Fixtures: a host in double or single precision, and a guard of the hosts' global settings."""
+
+import jax
+import numpyro
+import numpyro.distributions.distribution as numpyro_distribution
+import pyro
+import pytest
+import torch
+from backends import BACKENDS, make_backend
+
+
+def host_globals() -> dict:
+    """The settings of the hosts that neither the packages nor a test may leave changed."""
+    return {
+        "torch default dtype": torch.get_default_dtype(),
+        "torch gradients": torch.is_grad_enabled(),
+        "torch validation": torch.distributions.Distribution._validate_args,
+        "pyro validation": pyro.settings.get("validate_distributions_pyro"),
+        "pyro module local parameters": pyro.settings.get("module_local_params"),
+        "jax x64": jax.config.jax_enable_x64,
+        "jax compilation": jax.config.values["jax_disable_most_optimizations"],
+        "numpyro validation": numpyro_distribution.Distribution._validate_args,
+        "numpyro effect handlers": len(numpyro.primitives._PYRO_STACK),
+    }
+
+
+@pytest.fixture(autouse=True)
+def hosts_left_as_found():
+    pyro.clear_param_store()
+    before = host_globals()
+    yield
+    after = host_globals()
+    pyro.clear_param_store()
+    assert after == before
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request):
+    """Either host, in double precision."""
+    with make_backend(request.param).precision(64) as backend:
+        yield backend
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend32(request):
+    """Either host, in single precision."""
+    with make_backend(request.param).precision(32) as backend:
+        yield backend
+
+
+@pytest.fixture
+def both():
+    """Both hosts, in double precision."""
+    torch_side, jax_side = make_backend("pyro"), make_backend("numpyro")
+    with torch_side.precision(64), jax_side.precision(64):
+        yield torch_side, jax_side
+
+
+@pytest.fixture
+def jax_backend():
+    with make_backend("numpyro").precision(64) as backend:
+        yield backend
+
+
+@pytest.fixture
+def torch_backend():
+    with make_backend("pyro").precision(64) as backend:
+        yield backend
