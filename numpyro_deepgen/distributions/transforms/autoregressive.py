@@ -72,8 +72,7 @@ class MaskedAutoregressive(Transform):
         return y, log_det.sum(-1)
 
     def inverse_and_log_det(self, y, context=None):
-        x, log_det = _implicit_inverse(self, y, context)
-        return x, log_det
+        return _implicit_inverse(self, y, context)
 
     def _forward_elementwise(self, x, context):
         return self.elementwise.forward_and_log_det(x, self.network(x, context))
