@@ -202,7 +202,7 @@ DISTRIBUTIONS = [
         _recipe("nsf", kind="autoregressive", fast="sample"),
         variant="autoregressive-sample",
     ),
-    Case("distributions.planar", _recipe("planar"), starts_as_identity=True),
+    Case("distributions.planar", _recipe("planar")),
     Case(
         "distributions.Flow",
         lambda b, d, c: b.D.Flow(

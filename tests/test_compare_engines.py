@@ -1,6 +1,8 @@
 """The comparison on both hosts: real runs whose truth is known."""
 
 import importlib
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,6 +304,15 @@ def test_a_diverging_fit_is_a_row(package, models):
         assert result.verdict.level != "trust"
         assert result.error is None or "\n" not in result.error
     assert "nan" not in comparison.table().lower().replace("finite", "")
+
+
+def test_example_runs(host, capsys):
+    path = Path(__file__).parent.parent / "examples" / f"compare_posteriors_{host}.py"
+    example = runpy.run_path(str(path))
+    args = ["--methods", "auto_normal", "--num-steps", "20", "--quiet"]
+    comparison = example["main"](example["parse_args"](args))
+    assert comparison["auto_normal"].error is None
+    assert "exact draws" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["eight_schools_centered", pytest.param("funnel", marks=SLOW)])
