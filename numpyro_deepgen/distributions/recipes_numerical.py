@@ -131,7 +131,7 @@ def unaf(
 def bnaf(
     rng_key: Array,
     input_dim: int,
-    num_transforms: int = 3,
+    num_transforms: int = 5,
     hidden_dims: Sequence[int] = (8, 8),
     context_dim: int = 0,
     activation: str | Callable = "silu",

@@ -25,6 +25,8 @@ __all__ = ["BlockDense", "BlockLinear"]
 
 LEAK = 0.1
 MAX_LOG_WEIGHT = 5.0
+# the gate has one number a layer to learn, which has further to go than a weight
+GATE_GAIN = 4.0
 
 
 def leaky_tanh(x: Array) -> tuple[Array, Array]:
@@ -89,8 +91,9 @@ class BlockDense(eqx.Module):
 
     Activations are leaky hyperbolic tangents, whose slope is at most 1, so that the product
     :math:`F_i` of the diagonal blocks bounds the slope of :math:`f_i` in :math:`x_i`. The gate
-    :math:`\alpha_i = m_i / (1 + F_i)`, :math:`m_i > -1`, keeps the sum increasing, and
-    :math:`m_i = 0`, the start, makes it the identity.
+    :math:`\alpha_i = m_i / (1 + F_i)` with a learned :math:`m_i > -1` keeps the sum increasing, and
+    :math:`m_i = 0`, the start, makes it the identity. (The paper's gate lies between 0 and 1, where
+    the identity is out of reach.)
 
     Args:
         rng_key: random key of the starting weights.
@@ -150,7 +153,7 @@ class BlockDense(eqx.Module):
         bound = blocks[0]
         for block in blocks[1:]:
             bound = block @ bound
-        return weights, blocks, above_minus_one(self.gate) / (1.0 + bound[:, 0, 0])
+        return weights, blocks, above_minus_one(GATE_GAIN * self.gate) / (1.0 + bound[:, 0, 0])
 
     def __call__(self, x: Array, context: Array | None = None) -> tuple[Array, Array]:
         check_context_shape(None if context is None else context.shape, self.context_dim)

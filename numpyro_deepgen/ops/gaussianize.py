@@ -11,48 +11,58 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.scipy.special import log_ndtr
+from jax.scipy.special import log_ndtr, ndtri
 
 from ._clamp import clamp
-from .root_finding import implicit_root
 
 __all__ = ["logit_to_normal", "normal_to_logit"]
 
-# dv / dy at zero, 4 phi(0)
-CENTRAL_SLOPE = 4.0 / math.sqrt(2.0 * math.pi)
+# where the asymptotic series of the hazard takes over
 FAR = 30.0
-NEWTON_STEPS = 8
+# where the quantile is taken of a probability, a number of float32
+SMALL_TAIL = 60.0
+NEWTON_STEPS = 3
 # terms of the host's asymptotic series, enough where it starts to be used
 SERIES_ORDER = 12
 
 
 def normal_to_logit(y: Array) -> tuple[Array, Array]:
     r"""Return :math:`v = \operatorname{logit} \Phi(y)` and :math:`\log dv / dy`, elementwise."""
-    # dv / dy = phi(y) / (Phi(y) Phi(-y))
-    size = jnp.abs(y)
-    return _log_cdf(y) - _log_cdf(-y), _log_hazard(size) - _log_cdf(size)
+    return _log_cdf(y) - _log_cdf(-y), _log_slope(y)
 
 
 def logit_to_normal(v: Array) -> tuple[Array, Array]:
     r"""Return :math:`y = \Phi^{-1}(\sigma(v))` and :math:`\log dy / dv`, elementwise.
 
-    The inverse of :func:`normal_to_logit` is convex on the positive side, where the smaller of two
-    bounds from above starts Newton's method: it converges from that side in a few steps.
+    The normal quantile where :math:`\sigma(-|v|)` is a number, or its asymptotic form, starts
+    Newton's method for :func:`normal_to_logit`.
     """
-    size = jnp.abs(lax.stop_gradient(v))
+    y = _quantile(v)
+    return y, -_log_slope(y)
 
-    def residual(y):
-        value, log_slope = normal_to_logit(y)
-        return value - v, jnp.exp(log_slope)
+
+@jax.custom_jvp
+def _quantile(v: Array) -> Array:
+    size = jnp.abs(v)
+    near, far = clamp(size, upper=SMALL_TAIL), clamp(size, SMALL_TAIL)
+    quantile = -ndtri(jax.nn.sigmoid(-near))
+    # log Phi(-y) is about -y^2 / 2 - log(y sqrt(2 pi))
+    asymptotic = jnp.sqrt(2.0 * far - jnp.log(4.0 * math.pi * far))
 
     def advance(_, y):
         value, log_slope = normal_to_logit(y)
-        return clamp(y - (value - size) * jnp.exp(-log_slope), 0.0)
+        return y - (value - size) * jnp.exp(-log_slope)
 
-    y = jnp.minimum(size / CENTRAL_SLOPE, jnp.sqrt(2.0 * size))
+    y = jnp.where(size > SMALL_TAIL, asymptotic, quantile)
     y = lax.fori_loop(0, NEWTON_STEPS, advance, y)
-    y = implicit_root(residual, jnp.where(v < 0, -y, y))
-    return y, -normal_to_logit(y)[1]
+    return jnp.where(v < 0, -y, y)
+
+
+@_quantile.defjvp
+def _quantile_jvp(primals, tangents):
+    (v,), (d_v,) = primals, tangents
+    y = _quantile(v)
+    return y, jnp.exp(-_log_slope(y)) * d_v
 
 
 @jax.custom_jvp
@@ -65,6 +75,12 @@ def _log_cdf(y: Array) -> Array:
 def _log_cdf_jvp(primals, tangents):
     (y,), (d_y,) = primals, tangents
     return _log_cdf(y), jnp.exp(_log_hazard(-y)) * d_y
+
+
+def _log_slope(y: Array) -> Array:
+    r"""Return :math:`\log dv / dy = \log (\phi(y) / (\Phi(y) \Phi(-y)))`."""
+    size = jnp.abs(y)
+    return _log_hazard(size) - _log_cdf(size)
 
 
 def _log_hazard(y: Array) -> Array:

@@ -2,13 +2,15 @@ r"""Masked autoregressive transforms, both directions at about the cost of one f
 
 from collections.abc import Callable, Sequence
 
+import jax
 from jax import Array
 from numpyro.distributions import constraints
 
 from ...nn import MaskedDense
+from ...ops._random import check_rng_key
 from ._implicit import triangular_inverse
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap, vector_support
+from .elementwise import AffineMap, ElementwiseMap, start_last_layer, vector_support
 
 __all__ = ["MaskedAutoregressive"]
 
@@ -56,8 +58,9 @@ class MaskedAutoregressive(Transform):
     ):
         super().__init__(input_dim, context_dim)
         self.elementwise = AffineMap() if elementwise is None else elementwise
-        self.network = MaskedDense(
-            rng_key,
+        network_key, free_key = jax.random.split(check_rng_key(rng_key))
+        network = MaskedDense(
+            network_key,
             input_dim,
             self.elementwise.num_params,
             hidden_dims,
@@ -66,6 +69,7 @@ class MaskedAutoregressive(Transform):
             activation,
             zero_init=True,
         )
+        self.network = start_last_layer(free_key, self.elementwise, self.input_dim, network)
 
     @property
     def domain(self) -> constraints.Constraint:

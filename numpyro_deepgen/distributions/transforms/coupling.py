@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -10,8 +11,9 @@ from numpyro.distributions import constraints
 from ..._numerics.checks import check_context_shape
 from ..._numerics.masks import coupling_mask
 from ...nn import ConditionalParameters, Dense
+from ...ops._random import check_rng_key
 from .base import Transform
-from .elementwise import AffineMap, ElementwiseMap, vector_support
+from .elementwise import AffineMap, ElementwiseMap, start_free, start_last_layer, vector_support
 
 __all__ = ["Coupling"]
 
@@ -58,19 +60,23 @@ class Coupling(Transform):
         self.elementwise = AffineMap() if elementwise is None else elementwise
         self.mask = coupling_mask(mask, self.input_dim)
         num_kept = sum(self.mask)
-        num_outputs = self.elementwise.num_params * (self.input_dim - num_kept)
+        num_moved = self.input_dim - num_kept
+        num_outputs = self.elementwise.num_params * num_moved
+        network_key, free_key = jax.random.split(check_rng_key(rng_key))
         if num_kept:
-            self.network = Dense(
-                rng_key,
+            network = Dense(
+                network_key,
                 num_kept + self.context_dim,
                 num_outputs,
                 hidden_dims,
                 activation,
                 zero_init=True,
             )
+            self.network = start_last_layer(free_key, self.elementwise, num_moved, network)
         else:
+            init, _ = start_free(free_key, self.elementwise, num_moved, jnp.zeros(num_outputs))
             self.network = ConditionalParameters(
-                rng_key, num_outputs, context_dim, hidden_dims, activation
+                network_key, num_outputs, context_dim, hidden_dims, activation, init
             )
 
     @property

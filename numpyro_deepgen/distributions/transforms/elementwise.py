@@ -8,12 +8,15 @@ inputs (couplings, masked autoregressive transforms). All-zero parameters give t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions import constraints
 
 from ..._numerics.checks import check_choice, check_positive, check_positive_int
 from ...nn import ConditionalParameters
+from ...ops._random import check_rng_key
 from ...ops.splines import MIN_BIN_SIZE, rational_quadratic_spline
 from .base import Transform
 
@@ -36,10 +39,13 @@ class ElementwiseMap:
 
     Attributes:
         num_params: parameters of one input.
+        num_free: how many of them, the first ones, leave the identity as it is where all others are
+            zero. Transforms start these at random, so that components that start equal differ.
         support: constraint of each input and each output, the line unless a map says otherwise.
     """
 
     num_params: int
+    num_free: int = 0
     support = constraints.real
 
     def forward_and_log_det(self, x: Array, params: Array) -> tuple[Array, Array]:
@@ -159,6 +165,44 @@ def vector_support(elementwise: ElementwiseMap) -> constraints.Constraint:
     return constraints.independent(elementwise.support, 1)
 
 
+def start_free(
+    rng_key: Array,
+    elementwise: ElementwiseMap,
+    num_inputs: int,
+    bias: Array,
+    weight: Array | None = None,
+) -> tuple[Array, Array | None]:
+    """Return a layer with what a map leaves free at random, and the rest as it is.
+
+    Args:
+        rng_key: random key.
+        elementwise: the map.
+        num_inputs: number ``D`` of inputs that are mapped.
+        bias: raw parameters, ``(num_params * D,)``, parameters-major.
+        weight: weight of the layer that computes them, ``(num_params * D, width)``.
+    """
+    rows = elementwise.num_free * num_inputs
+    bias_key, weight_key = jax.random.split(rng_key)
+    bias = bias.at[:rows].set(jax.random.normal(bias_key, (rows,), bias.dtype))
+    if weight is not None:
+        # activations of a fresh network are about a quarter in size
+        noise = jax.random.normal(weight_key, (rows, weight.shape[1]), weight.dtype)
+        weight = weight.at[:rows].set(noise * (4.0 / weight.shape[1] ** 0.5))
+    return bias, weight
+
+
+def start_last_layer(rng_key: Array, elementwise: ElementwiseMap, num_inputs: int, network):
+    """Return a network that computes parameters with its last layer as :func:`start_free` says."""
+    if elementwise.num_free == 0:
+        return network
+
+    def last(network):
+        return network.layers[-1].bias, network.layers[-1].weight
+
+    start = start_free(rng_key, elementwise, num_inputs, *last(network))
+    return eqx.tree_at(last, network, start)
+
+
 class Elementwise(Transform):
     r"""One elementwise map per input, :math:`y_i = f(x_i; \theta_i)`, any batch shape.
 
@@ -172,7 +216,7 @@ class Elementwise(Transform):
         context_dim: size of the context, 0 for none.
         hidden_dims: hidden widths of the network of the context.
         activation: its activation.
-        init: starting parameters, ``(num_params, D)``; default zeros, the identity.
+        init: starting parameters, ``(num_params, D)``; default the identity.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -193,9 +237,12 @@ class Elementwise(Transform):
     ):
         super().__init__(input_dim, context_dim)
         self.elementwise = elementwise
+        rng_key, free_key = jax.random.split(check_rng_key(rng_key))
         size = elementwise.num_params * self.input_dim
         if init is not None:
             init = jnp.asarray(init).reshape(size)
+        elif elementwise.num_free:
+            init, _ = start_free(free_key, elementwise, self.input_dim, jnp.zeros(size))
         self.parameter_net = ConditionalParameters(
             rng_key, size, context_dim, hidden_dims, activation, init
         )
