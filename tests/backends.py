@@ -10,10 +10,15 @@ from functools import cache
 import numpy as np
 import safetensors.numpy
 
-__all__ = ["BACKENDS", "make_backend"]
+__all__ = ["BACKENDS", "is_constant", "make_backend"]
 
 # arrays that are saved but not trained
-CONSTANTS = ("loc", "scale")
+CONSTANTS = ("loc", "scale", "mean", "variance", "initialized")
+
+
+def is_constant(name: str) -> bool:
+    """Whether the array of this name is saved but not trained."""
+    return name.rsplit(".")[-1] in CONSTANTS
 
 
 class Backend:
@@ -49,7 +54,7 @@ class Backend:
         rng = np.random.default_rng(seed)
         arrays = self.named(module)
         for name in sorted(arrays):
-            if name.rsplit(".")[-1] not in CONSTANTS:
+            if not is_constant(name):
                 noise = scale * rng.standard_normal(arrays[name].shape)
                 arrays[name] = (arrays[name] + noise).astype(arrays[name].dtype)
         return self.fill(module, arrays)

@@ -1,51 +1,16 @@
 """One case a public transform, map, network, distribution and recipe; the laws run over them.
 
-A case builds its object from a backend, an input dimension and a context dimension. To add a public
-name, write its file in both twins and one case here.
+To add a public name, write its file in both twins and one case here, or beside it in the files of
+the recipes (``registry_flows``) and of what has no closed form or another domain
+(``registry_numerical``).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
+from registry_case import Case, journeys
+from registry_flows import DISTRIBUTIONS
+from registry_numerical import NUMERICAL_MAPS, NUMERICAL_TRANSFORMS
 
 __all__ = ["DISTRIBUTIONS", "MAPS", "NETWORKS", "TRANSFORMS", "Case", "covered_names", "journeys"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """How to build one object.
-
-    Args:
-        covers: the public name, ``subpackage.name``.
-        build: maps backend, input dimension and context dimension to the object.
-        variant: which of several cases of the name this is.
-        takes_context: whether there is a variant with a context.
-        starts_as_identity: whether the object as built is the identity (or standard normal).
-        tolerance: absolute error allowed in double precision.
-    """
-
-    covers: str
-    build: Callable
-    variant: str = ""
-    takes_context: bool = True
-    starts_as_identity: bool = True
-    tolerance: float = 1e-8
-
-    def __str__(self) -> str:
-        name = self.covers.rsplit(".")[-1]
-        return f"{name}-{self.variant}" if self.variant else name
-
-
-def journeys(cases, dims) -> list[tuple[Case, int, int]]:
-    """Cases with ``(input_dim, context_dim)``; contexts are dropped where none is taken."""
-    found = []
-    for case in cases:
-        for input_dim, context_dim in dims:
-            journey = (case, input_dim, context_dim if case.takes_context else 0)
-            if journey not in found:
-                found.append(journey)
-    return found
 
 
 def _permutation(dim: int) -> list[int]:
@@ -155,68 +120,54 @@ TRANSFORMS = [
         starts_as_identity=False,
     ),
     Case("transforms.Planar", lambda b, d, c: b.make(b.T.Planar, d, c)),
+    *NUMERICAL_TRANSFORMS,
 ]
 
 MAPS = [
     Case("transforms.AffineMap", lambda b, d, c: b.T.AffineMap()),
     Case("transforms.RationalQuadraticMap", lambda b, d, c: _spline(b)),
+    *NUMERICAL_MAPS,
 ]
 
+
+def _with_context(network, x, context):
+    return network(x, context)
+
+
+def _of_context(network, x, context):
+    return network(context)
+
+
+def _image_and_slopes(network, x, context):
+    image, log_slope = network(x, context)
+    return image + 0.5 * log_slope
+
+
 NETWORKS = [
+    Case("nn.BlockLinear", lambda b, d, c: b.make(b.nn.BlockLinear, d, 1, 3)),
+    Case(
+        "nn.BlockDense",
+        lambda b, d, c: b.make(b.nn.BlockDense, d, (3, 5), c, _permutation(d)),
+        call=_image_and_slopes,
+    ),
     Case("nn.Dense", lambda b, d, c: b.make(b.nn.Dense, d, 4, (8,), "gelu")),
     Case("nn.Dense", lambda b, d, c: b.make(b.nn.Dense, d, 4, (), final_bias=False), "linear"),
-    Case("nn.MaskedDense", lambda b, d, c: b.make(b.nn.MaskedDense, d, 2, (7, 9), c)),
+    Case(
+        "nn.MaskedDense",
+        lambda b, d, c: b.make(b.nn.MaskedDense, d, 2, (7, 9), c),
+        call=_with_context,
+    ),
     Case(
         "nn.MaskedDense",
         lambda b, d, c: b.make(b.nn.MaskedDense, d, 3, (2,), c, _permutation(d), "elu"),
         variant="narrow",
+        call=_with_context,
     ),
     Case("nn.MaskedLinear", lambda b, d, c: b.make(b.nn.MaskedLinear, np.tri(4, d) > 0)),
     Case(
         "nn.ConditionalParameters",
         lambda b, d, c: b.make(b.nn.ConditionalParameters, d, c, (8,), "relu"),
-    ),
-]
-
-
-def _normal(b, dim: int):
-    loc, scale = np.linspace(-0.5, 0.5, dim), np.linspace(0.8, 1.3, dim)
-    return b.dist.Normal(b.array(loc), b.array(scale)).to_event(1)
-
-
-def _recipe(name: str, **kwargs) -> Callable:
-    def build(b, d, c):
-        return b.make(getattr(b.D, name), d, 3, (16, 16), context_dim=c, **kwargs)
-
-    return build
-
-
-DISTRIBUTIONS = [
-    Case("distributions.realnvp", _recipe("realnvp")),
-    Case("distributions.maf", _recipe("maf")),
-    Case("distributions.iaf", _recipe("iaf", activation="tanh")),
-    Case("distributions.nsf", _recipe("nsf", num_bins=5, bound=3.0)),
-    Case("distributions.nsf", _recipe("nsf", kind="autoregressive"), variant="autoregressive"),
-    Case(
-        "distributions.nsf",
-        _recipe("nsf", kind="autoregressive", fast="sample"),
-        variant="autoregressive-sample",
-    ),
-    Case("distributions.planar", _recipe("planar")),
-    Case(
-        "distributions.Flow",
-        lambda b, d, c: b.D.Flow(
-            _normal(b, d), [b.make(b.T.Coupling, d, context_dim=c), b.T.Flip(d)]
-        ),
-        variant="fixed-base",
-        starts_as_identity=False,
-    ),
-    Case(
-        "distributions.Flow",
-        lambda b, d, c: b.D.Flow(
-            b.make(b.D.realnvp, d, 1, (8,), context_dim=c), [b.make(b.T.DenseAffine, d)]
-        ),
-        variant="flow-base",
+        call=_of_context,
     ),
 ]
 
@@ -228,9 +179,12 @@ def covered_names() -> set[str]:
         # interfaces, used through every case
         "transforms.Transform",
         "transforms.ElementwiseMap",
+        "transforms.IntegralMap",
+        "transforms.NumericalMap",
         # what .condition(context) and a flow's call return
         "transforms.ConditionedTransform",
         "distributions.FlowDistribution",
+        "distributions.MixtureFlowDistribution",
         # the base of every recipe
         "distributions.StandardNormal",
     }

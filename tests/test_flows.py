@@ -57,7 +57,7 @@ def test_shapes(backend, case, input_dim, context_dim):
     flow = trained(backend, case, input_dim, context_dim)
     d = flow(contexts(backend, context_dim, (4,)))
     assert tuple(d.event_shape) == (3,) and tuple(d.batch_shape) == (4,)
-    assert d.has_rsample and d.support.event_dim == 1
+    assert d.has_rsample == case.has_rsample and d.support.event_dim == 1
     x, scores = backend.draw_and_score(d, (5,))
     assert x.shape == (5, 4, 3) and scores.shape == (5, 4)
     whole = backend.score(d, x)

@@ -5,26 +5,24 @@ import pytest
 from registry import NETWORKS, journeys
 
 
-def evaluate(case, backend, network, x, context):
-    if case.covers == "nn.ConditionalParameters":
-        return network(context)
-    return network(x, context) if case.covers == "nn.MaskedDense" else network(x)
-
-
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(NETWORKS, [(1, 2), (4, 0)]))
 def test_any_leading_shape(backend, case, input_dim, context_dim):
     network = backend.perturbed(case.build(backend, input_dim, context_dim), 0.2)
     rng = np.random.default_rng(0)
     x = backend.array(rng.standard_normal((2, 3, input_dim)))
     context = backend.array(rng.standard_normal((2, 3, context_dim))) if context_dim else None
-    whole = backend.numpy(evaluate(case, backend, network, x, context))
+    whole = backend.numpy(case.call(network, x, context))
     row_context = None if context is None else context[1, 2]
-    row = backend.numpy(evaluate(case, backend, network, x[1, 2], row_context))
+    row = backend.numpy(case.call(network, x[1, 2], row_context))
     expected = whole[1, 2] if whole.ndim > row.ndim else whole
     np.testing.assert_allclose(row, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", [c for c in NETWORKS if "Masked" not in c.covers], ids=str)
+# masked layers draw more widely, layers in blocks normalise their rows
+UNMASKED = [c for c in NETWORKS if "Masked" not in c.covers and "Block" not in c.covers]
+
+
+@pytest.mark.parametrize("case", UNMASKED, ids=str)
 def test_starting_weights_have_the_usual_range(backend, case):
     network = case.build(backend, 16, 4)
     for name, array in backend.named(network).items():

@@ -6,16 +6,19 @@ import pickle
 
 import numpy as np
 import pytest
+from backends import is_constant
 from registry import MAPS, TRANSFORMS, journeys
 
 DIMS = [(1, 2), (2, 0), (5, 2)]
 POINTS = (4, 3)
+# a case for points of the whole line
+ON_THE_LINE = TRANSFORMS[0]
 
 
-def arrays(backend, input_dim: int, context_dim: int, shape=POINTS, seed: int = 3):
-    """Points of the shape, and contexts of its last dimension or None."""
+def arrays(backend, case, input_dim: int, context_dim: int, shape=POINTS, seed: int = 3):
+    """Points of the domain, and contexts of the last dimension of the shape or None."""
     rng = np.random.default_rng(seed)
-    x = backend.array(1.5 * rng.standard_normal((*shape, input_dim)))
+    x = backend.array(case.domain(1.5 * rng.standard_normal((*shape, input_dim))))
     context = rng.standard_normal((*shape[-1:], context_dim))
     return x, backend.array(context) if context_dim else None
 
@@ -27,7 +30,7 @@ def trained(backend, case, input_dim: int, context_dim: int, scale: float = 0.2)
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(TRANSFORMS, DIMS), ids=str)
 def test_both_directions_and_log_det(backend, case, input_dim, context_dim):
     transform = trained(backend, case, input_dim, context_dim)
-    x, context = arrays(backend, input_dim, context_dim)
+    x, context = arrays(backend, case, input_dim, context_dim)
     y, log_det = backend.apply(transform, "forward_and_log_det", x, context)
     assert y.shape == x.shape and log_det.shape == POINTS
     back, inverse_log_det = backend.apply(
@@ -36,7 +39,8 @@ def test_both_directions_and_log_det(backend, case, input_dim, context_dim):
     np.testing.assert_allclose(back, backend.numpy(x), atol=case.tolerance)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=case.tolerance)
     # onto: any point is an image
-    z, _ = arrays(backend, input_dim, 0, seed=4)
+    z = np.random.default_rng(4).standard_normal((*POINTS, input_dim))
+    z = backend.array(case.image(1.5 * z))
     preimage, _ = backend.apply(transform, "inverse_and_log_det", z, context)
     image, _ = backend.apply(transform, "forward_and_log_det", backend.array(preimage), context)
     np.testing.assert_allclose(image, backend.numpy(z), atol=case.tolerance)
@@ -50,14 +54,16 @@ def test_both_directions_and_log_det(backend, case, input_dim, context_dim):
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(TRANSFORMS, [(3, 2)]), ids=str)
 def test_any_leading_shape(backend, case, input_dim, context_dim):
     transform = trained(backend, case, input_dim, context_dim)
-    x, context = arrays(backend, input_dim, context_dim, (2, 3))
+    x, context = arrays(backend, case, input_dim, context_dim, (2, 3))
+    y = backend.array(case.image(backend.numpy(x)))
     one_context = None if context is None else context[2]
 
     def every_shape(transform):
-        for method in (transform.forward_and_log_det, transform.inverse_and_log_det):
-            yield from method(x, context)
-            yield from method(x[1], context)
-            yield from method(x[1, 2], one_context)
+        directions = (transform.forward_and_log_det, x), (transform.inverse_and_log_det, y)
+        for method, points in directions:
+            yield from method(points, context)
+            yield from method(points[1], context)
+            yield from method(points[1, 2], one_context)
 
     results = backend.run(lambda transform: tuple(every_shape(transform)), transform)
     for direction in (results[:6], results[6:]):
@@ -71,7 +77,10 @@ def test_any_leading_shape(backend, case, input_dim, context_dim):
 def test_gradients(backend, case, input_dim, context_dim, method):
     """Gradients reach every parameter, the points and the context, and equal differences."""
     transform = trained(backend, case, input_dim, context_dim, scale=0.1)
-    x, context = arrays(backend, input_dim, context_dim)
+    x, context = arrays(backend, case, input_dim, context_dim)
+    if method.startswith("inverse"):
+        x = backend.array(case.image(backend.numpy(x)))
+    points = backend.numpy(x)
 
     def objective(transform, x, context):
         image, log_det = getattr(transform, method)(x, context)
@@ -86,21 +95,19 @@ def test_gradients(backend, case, input_dim, context_dim, method):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
     for name, gradient in named.items():
         assert np.isfinite(gradient).all(), name
-        constant = name in ("loc", "scale")
-        assert constant or np.abs(gradient).max() > 0, name
+        assert is_constant(name) or np.abs(gradient).max() > 0, name
     rng = np.random.default_rng(5)
     direction = {name: rng.standard_normal(g.shape) for name, g in named.items()}
-    direction = {k: v * (k not in ("loc", "scale")) for k, v in direction.items()}
+    direction = {k: v * (not is_constant(k)) for k, v in direction.items()}
     step_x = rng.standard_normal(x.shape)
     step = 1e-6
     values = []
     start = backend.named(transform)
     for sign in (1, -1):
         moved = {k: v + sign * step * direction.get(k, 0.0) for k, v in start.items()}
-        moved_x = backend.numpy(x) + sign * step * step_x
+        moved_x = points + sign * step * step_x
         transform = backend.fill(transform, moved) if moved else transform
-        points = backend.array(moved_x)
-        values += backend.run(alone, transform, points, context)
+        values += backend.run(alone, transform, backend.array(moved_x), context)
     slope = sum((named[k] * direction[k]).sum() for k in named) + (of_arrays[0] * step_x).sum()
     difference = (values[0] - values[1]) / (2 * step)
     assert slope == pytest.approx(difference, rel=2e-5, abs=1e-6)
@@ -114,7 +121,7 @@ STARTING_AS_IDENTITY = [case for case in TRANSFORMS if case.starts_as_identity]
 )
 def test_starts_as_the_identity(backend, case, input_dim, context_dim):
     transform = case.build(backend, input_dim, context_dim)
-    x, context = arrays(backend, input_dim, context_dim)
+    x, context = arrays(backend, case, input_dim, context_dim)
     for method in ("forward_and_log_det", "inverse_and_log_det"):
         y, log_det = backend.apply(transform, method, x, context)
         np.testing.assert_allclose(y, backend.numpy(x), atol=1e-10)
@@ -126,15 +133,16 @@ def test_extreme_parameters_and_outliers_give_no_nan(backend32, case, input_dim,
     backend = backend32
     transform = trained(backend, case, input_dim, context_dim, scale=10.0)
     values = [-1e6, -5.0, -3.0, -1e-3, 0.0, 1.0, 3.0, 1e6]
-    x = backend.array(np.array(list(itertools.product(values, repeat=input_dim)))[::5])
+    points = np.array(list(itertools.product(values, repeat=input_dim)))[::5]
+    x, y = backend.array(case.domain(points)), backend.array(case.image(points))
     context = backend.array(np.ones(context_dim)) if context_dim else None
 
     def objective(transform, x, context):
         image, log_det = transform.forward_and_log_det(x, context)
         return backend.sin(image).sum() + log_det.sum()
 
-    for method in ("forward_and_log_det", "inverse_and_log_det"):
-        for result in backend.apply(transform, method, x, context):
+    for method, points in (("forward_and_log_det", x), ("inverse_and_log_det", y)):
+        for result in backend.apply(transform, method, points, context):
             assert result.dtype == np.float32
             assert not np.isnan(result).any()
     named, of_arrays = backend.grads(objective, transform, x, context)
@@ -145,7 +153,7 @@ def test_extreme_parameters_and_outliers_give_no_nan(backend32, case, input_dim,
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(TRANSFORMS, [(3, 2)]), ids=str)
 def test_pickle_and_deepcopy(backend, case, input_dim, context_dim):
     transform = trained(backend, case, input_dim, context_dim)
-    x, context = arrays(backend, input_dim, context_dim)
+    x, context = arrays(backend, case, input_dim, context_dim)
     expected = backend.apply(transform, "forward_and_log_det", x, context)
     # a used transform, whose inverse was asked for
     assert transform.condition(context).inv is not None
@@ -158,7 +166,7 @@ def test_pickle_and_deepcopy(backend, case, input_dim, context_dim):
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(TRANSFORMS, [(3, 2)]), ids=str)
 def test_conditioned_it_is_a_transform_of_the_host(backend, case, input_dim, context_dim):
     transform = trained(backend, case, input_dim, context_dim)
-    x, context = arrays(backend, input_dim, context_dim)
+    x, context = arrays(backend, case, input_dim, context_dim)
     expected, log_det = backend.apply(transform, "forward_and_log_det", x, context)
     bound = transform.condition(context)
 
@@ -189,7 +197,7 @@ def test_conditioned_it_is_a_transform_of_the_host(backend, case, input_dim, con
 def test_elementwise_maps(backend, case):
     elementwise = case.build(backend, 0, 0)
     rng = np.random.default_rng(6)
-    x = np.sort(4.0 * rng.standard_normal((50, 2)), 0)
+    x = case.domain(np.sort(4.0 * rng.standard_normal((50, 2)), 0))
     params = rng.standard_normal((elementwise.num_params, 2))
     y, log_slope = elementwise.forward_and_log_det(backend.array(x), backend.array(params))
     back, inverse_log_slope = elementwise.inverse_and_log_det(y, backend.array(params))
@@ -203,6 +211,8 @@ def test_elementwise_maps(backend, case):
     down, _ = elementwise.forward_and_log_det(backend.array(x - step), backend.array(params))
     slope = (backend.numpy(up) - backend.numpy(down)) / (2 * step)
     np.testing.assert_allclose(np.exp(backend.numpy(log_slope)), slope, rtol=1e-5)
+    if not case.starts_as_identity:
+        return
     identity, zero = elementwise.forward_and_log_det(backend.array(x), backend.array(0.0 * params))
     np.testing.assert_allclose(backend.numpy(identity), x, atol=1e-12)
     np.testing.assert_allclose(backend.numpy(zero), 0.0, atol=1e-12)
@@ -251,7 +261,7 @@ def test_incremental_inverse_against_one_pass_per_input(backend, hidden_dims, co
             backend.T.MaskedAutoregressive, 6, elementwise, hidden_dims, context_dim, order
         )
         transform = backend.perturbed(transform, 0.3)
-        y, context = arrays(backend, 6, context_dim)
+        y, context = arrays(backend, ON_THE_LINE, 6, context_dim)
         found, _ = backend.apply(transform, "inverse_and_log_det", y, context)
 
         def one_pass_per_input(transform, y, elementwise=elementwise, context=context):
@@ -339,7 +349,7 @@ def test_torch_compile_captures_the_forward_direction_whole(
     torch = torch_backend.torch
     torch.compiler.reset()
     transform = trained(torch_backend, case, input_dim, context_dim)
-    x, context = arrays(torch_backend, input_dim, context_dim)
+    x, context = arrays(torch_backend, case, input_dim, context_dim)
     inverse_is_parallel = getattr(transform, "fast", "both") == "inverse"
     method = "inverse_and_log_det" if inverse_is_parallel else "forward_and_log_det"
     compiled = torch.compile(getattr(transform, method), fullgraph=True, backend="eager")
@@ -355,7 +365,7 @@ def test_torch_compile_captures_the_forward_direction_whole(
 def test_torch_compile_generates_code(torch_backend, name):
     torch = torch_backend.torch
     transform = torch_backend.perturbed(torch_backend.make(getattr(torch_backend.T, name), 3), 0.2)
-    x, _ = arrays(torch_backend, 3, 0)
+    x, _ = arrays(torch_backend, ON_THE_LINE, 3, 0)
     compiled = torch.compile(transform.forward_and_log_det, fullgraph=True)
     found = compiled(x)[0].detach().numpy()
     expected = torch_backend.apply(transform, "forward_and_log_det", x)[0]
@@ -368,7 +378,7 @@ def test_torch_compile_generates_code(torch_backend, name):
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(TRANSFORMS, [(3, 2)]), ids=str)
 def test_one_trace_for_two_parameter_values(jax_backend, case, input_dim, context_dim):
     jax = jax_backend.jax
-    x, context = arrays(jax_backend, input_dim, context_dim)
+    x, context = arrays(jax_backend, case, input_dim, context_dim)
     traces = 0
 
     def image(transform, x):
