@@ -241,7 +241,8 @@ class NumPyroBackend(Backend):
     def draw_and_score(self, d, sample_shape=(), seed: int = 0):
         def both(d, key):
             x, intermediates = d.sample_with_intermediates(key, tuple(sample_shape))
-            return x, d.log_prob(x, intermediates)
+            # as the host does: intermediates only where there are some
+            return x, d.log_prob(x, intermediates) if intermediates else d.log_prob(x)
 
         return tuple(self.numpy(a) for a in self.jax.jit(both)(d, self.key(seed)))
 

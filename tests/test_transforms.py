@@ -110,7 +110,9 @@ def test_gradients(backend, case, input_dim, context_dim, method):
         transform = backend.fill(transform, moved) if moved else transform
         values += backend.run(alone, transform, backend.array(moved_x), context)
     trained_names = [name for name in named if not is_constant(name)]
-    slope = sum((named[k] * direction[k]).sum() for k in trained_names) + (of_arrays[0] * step_x).sum()
+    slope = (
+        sum((named[k] * direction[k]).sum() for k in trained_names) + (of_arrays[0] * step_x).sum()
+    )
     difference = (values[0] - values[1]) / (2 * step)
     assert slope == pytest.approx(difference, rel=2e-5, abs=1e-6)
 

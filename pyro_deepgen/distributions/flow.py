@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .._numerics.checks import check_context_shape, check_event_shape
 from .bases import as_base
+from .transforms._host import without_graph
 from .transforms.base import Transform, common_dims, context_for, tensor_versions
 
 __all__ = ["Flow", "FlowDistribution"]
@@ -159,4 +160,5 @@ class FlowDistribution(TorchDistribution):
         return tensor_versions(value, *context, *parameters)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_scored_sample": None}
+        held = {name: without_graph(getattr(self, name)) for name in ("base_dist", "context")}
+        return {**self.__dict__, **held, "_scored_sample": None}

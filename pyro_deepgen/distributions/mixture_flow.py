@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .._numerics.checks import check_context_shape, check_event_shape
 from ..nn import ConditionalParameters
 from .flow import Flow
+from .transforms._host import without_graph
 from .transforms.base import context_for
 
 __all__ = ["MixtureFlow", "MixtureFlowDistribution"]
@@ -127,3 +128,6 @@ class MixtureFlowDistribution(TorchDistribution):
             self._validate_sample(value)
         terms = torch.stack([component.log_prob(value) for component in self.components], -1)
         return (terms + self.logits.log_softmax(-1)).logsumexp(-1)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "logits": without_graph(self.logits)}

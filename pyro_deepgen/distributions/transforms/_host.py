@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
-__all__ = ["map_tensors"]
+__all__ = ["map_tensors", "without_graph"]
 
 KINDS = (
     constraints.Constraint,
@@ -29,3 +29,11 @@ def map_tensors(obj, fn: Callable):
         if not isinstance(value, torch.Size):
             clone.__dict__[name] = map_tensors(value, fn)
     return clone
+
+
+def without_graph(obj):
+    """Return a copy whose computed tensors are their values; leaves stay as they are.
+
+    A graph can be neither pickled nor copied.
+    """
+    return map_tensors(obj, lambda tensor: tensor if tensor.is_leaf else tensor.detach())

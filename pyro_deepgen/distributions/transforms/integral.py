@@ -7,6 +7,7 @@ so that the map is onto the line, with linear tails of continuous slope, and its
 :math:`\log g(x)`.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,13 +39,16 @@ class IntegralMap(NumericalMap):
     def forward_and_log_det(self, x, params):
         offset, params = params[..., 0, :], params[..., 1:, :]
         inside = x.clamp(-self.bound, self.bound)
-        nodes, weights = (
-            torch.tensor(rule, dtype=x.dtype, device=x.device).unsqueeze(-1)
-            for rule in gauss_legendre(self.num_nodes)
-        )
+        nodes, weights = _rule(self.num_nodes).to(x).unsqueeze(-1)
         # the last point is the end of the interval, where the tail starts and the density is known
         points = torch.cat([inside.unsqueeze(-2) * nodes, inside.unsqueeze(-2)], -2)
         values = self.slope(points, params)
         integral = inside * (weights * values[..., :-1, :]).sum(-2)
         slope = values[..., -1, :]
         return offset + integral + slope * (x - inside), slope.log()
+
+
+@torch.compiler.assume_constant_result
+def _rule(num_nodes: int) -> Tensor:
+    """Return nodes and weights, shape ``(2, num_nodes)``."""
+    return torch.tensor(np.stack(gauss_legendre(num_nodes)))
