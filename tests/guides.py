@@ -51,9 +51,11 @@ class PyroGuides:
     def float64(self):
         before = self.torch.get_default_dtype()
         self.torch.set_default_dtype(self.torch.float64)
-        yield self
-        self.torch.set_default_dtype(before)
-        self.pyro.clear_param_store()
+        try:
+            yield self
+        finally:
+            self.torch.set_default_dtype(before)
+            self.pyro.clear_param_store()
 
     def array(self, value):
         return self.torch.as_tensor(np.asarray(value), dtype=self.torch.float64)
@@ -147,10 +149,16 @@ class NumPyroGuides:
 
     @contextmanager
     def float64(self):
-        before = self.jax.config.jax_enable_x64
-        self.jax.config.update("jax_enable_x64", True)
-        yield self
-        self.jax.config.update("jax_enable_x64", before)
+        # compiling takes most of the time of these tests
+        settings = {"jax_enable_x64": True, "jax_disable_most_optimizations": True}
+        before = {name: self.jax.config.values[name] for name in settings}
+        try:
+            for name, value in settings.items():
+                self.jax.config.update(name, value)
+            yield self
+        finally:
+            for name, value in before.items():
+                self.jax.config.update(name, value)
 
     def array(self, value):
         return self.jnp.asarray(value)
