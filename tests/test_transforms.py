@@ -346,6 +346,8 @@ def test_error_messages_are_the_same_on_both_hosts(both):
 ONE_PASS = [case for case in TRANSFORMS if case.covers != "transforms.Compose"]
 
 
+# the tracer of torch itself instantiates derivative rules
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(ONE_PASS, [(3, 2)]), ids=str)
 def test_torch_compile_captures_the_forward_direction_whole(
     torch_backend, case, input_dim, context_dim

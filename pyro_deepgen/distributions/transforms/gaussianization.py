@@ -57,21 +57,11 @@ class GaussianizationMap(NumericalMap):
 
     def _mixture(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         logits, locs, log_scales = params.unflatten(-2, (3, self.num_components)).unbind(-3)
-        start, log_scale = self._start(params)
+        start, log_scale = _start(self.num_components)
+        start = start.to(params).unsqueeze(-1)
         bound = self.max_log_scale
         log_scales = log_scale + bound * torch.tanh(log_scales / bound)
         return mixture_logit(x, logits, start + locs, log_scales)
-
-    def _start(self, like: Tensor) -> tuple[Tensor, float]:
-        """Return the starting locations, shape ``(K, 1)``, and the common log-scale."""
-        count = self.num_components
-        quantiles = [NormalDist().inv_cdf((k + 0.5) / count) for k in range(count)]
-        variance = sum(q * q for q in quantiles) / count
-        share = SPREAD if count > 1 else 0.0
-        locs = [q * math.sqrt(share / (variance or 1.0)) for q in quantiles]
-        # a logistic variable of scale s has variance (pi s)^2 / 3
-        log_scale = 0.5 * math.log(3.0 * (1.0 - share)) - math.log(math.pi)
-        return torch.tensor(locs, dtype=like.dtype, device=like.device).unsqueeze(-1), log_scale
 
     def forward_and_log_det(self, x, params):
         v, log_det = self._mixture(x, params)
@@ -82,3 +72,15 @@ class GaussianizationMap(NumericalMap):
         v, term = normal_to_logit(y)
         x, log_det = numerical_inverse(self._mixture, v, params)
         return x, log_det + term
+
+
+@torch.compiler.assume_constant_result
+def _start(num_components: int) -> tuple[Tensor, float]:
+    """Return the starting locations, shape ``(K,)`` in float64, and the common log-scale."""
+    quantiles = [NormalDist().inv_cdf((k + 0.5) / num_components) for k in range(num_components)]
+    variance = sum(q * q for q in quantiles) / num_components
+    share = SPREAD if num_components > 1 else 0.0
+    locs = [q * math.sqrt(share / (variance or 1.0)) for q in quantiles]
+    # a logistic variable of scale s has variance (pi s)^2 / 3
+    log_scale = 0.5 * math.log(3.0 * (1.0 - share)) - math.log(math.pi)
+    return torch.tensor(locs, dtype=torch.float64), log_scale
