@@ -66,3 +66,10 @@ def jax_backend():
 def torch_backend():
     with make_backend("pyro").precision(64) as backend:
         yield backend
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs_are_dropped():
+    """Keep the memory of long runs bounded."""
+    yield
+    jax.clear_caches()
