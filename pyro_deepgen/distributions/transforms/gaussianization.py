@@ -50,6 +50,8 @@ class GaussianizationMap(NumericalMap):
     def __post_init__(self):
         check_positive_int("num_components", self.num_components)
         check_positive("max_log_scale", self.max_log_scale)
+        # plain numbers, which a compiler takes as constants
+        object.__setattr__(self, "_start", _start(self.num_components))
 
     @property
     def num_params(self) -> int:
@@ -57,8 +59,8 @@ class GaussianizationMap(NumericalMap):
 
     def _mixture(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         logits, locs, log_scales = params.unflatten(-2, (3, self.num_components)).unbind(-3)
-        start, log_scale = _start(self.num_components)
-        start = start.to(params).unsqueeze(-1)
+        locs_at_zero, log_scale = self._start
+        start = torch.tensor(locs_at_zero, dtype=params.dtype, device=params.device).unsqueeze(-1)
         bound = self.max_log_scale
         log_scales = log_scale + bound * torch.tanh(log_scales / bound)
         return mixture_logit(x, logits, start + locs, log_scales)
@@ -74,13 +76,12 @@ class GaussianizationMap(NumericalMap):
         return x, log_det + term
 
 
-@torch.compiler.assume_constant_result
-def _start(num_components: int) -> tuple[Tensor, float]:
-    """Return the starting locations, shape ``(K,)`` in float64, and the common log-scale."""
+def _start(num_components: int) -> tuple[tuple[float, ...], float]:
+    """Return the ``K`` starting locations and the common log-scale."""
     quantiles = [NormalDist().inv_cdf((k + 0.5) / num_components) for k in range(num_components)]
     variance = sum(q * q for q in quantiles) / num_components
     share = SPREAD if num_components > 1 else 0.0
     locs = [q * math.sqrt(share / (variance or 1.0)) for q in quantiles]
     # a logistic variable of scale s has variance (pi s)^2 / 3
     log_scale = 0.5 * math.log(3.0 * (1.0 - share)) - math.log(math.pi)
-    return torch.tensor(locs, dtype=torch.float64), log_scale
+    return tuple(locs), log_scale

@@ -47,6 +47,7 @@ class SumOfSquaresMap(IntegralMap):
         check_positive_int("num_polynomials", self.num_polynomials)
         check_positive_int("degree", self.degree)
         check_positive("bound", self.bound)
+        self._set_rule()
 
     @property
     def num_params(self) -> int:

@@ -56,6 +56,7 @@ class UnconstrainedMonotonicMap(nn.Module, IntegralMap):
         self.embedding_dim = check_positive_int("embedding_dim", embedding_dim)
         self.num_nodes = check_positive_int("num_nodes", num_nodes, minimum=2)
         self.bound = check_positive("bound", bound)
+        self._set_rule()
         self.network = Dense(1 + self.embedding_dim, 1, hidden_dims, activation, zero_init=True)
 
     @property
