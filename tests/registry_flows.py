@@ -70,15 +70,15 @@ DISTRIBUTIONS = [
     Case("distributions.nice", _recipe("nice"), cost=1),
     Case("distributions.radial", _recipe("radial"), cost=1),
     Case("distributions.sylvester", _recipe("sylvester", rank=1), cost=1),
-    Case("distributions.flowpp", _recipe("flowpp", num_components=3), cost=1),
-    Case("distributions.naf", _recipe("naf", num_components=3), cost=1),
+    Case("distributions.flowpp", _recipe("flowpp", num_components=3), cost=2),
+    Case("distributions.naf", _recipe("naf", num_components=3), cost=2),
     Case(
         "distributions.naf",
         lambda b, d, c: b.make(b.D.naf, d, 1, (8,), c, num_components=3, fast="sample"),
         variant="sample",
         cost=2,
     ),
-    Case("distributions.unaf", _recipe("unaf", integrand_dims=(8,)), cost=1),
+    Case("distributions.unaf", _recipe("unaf", integrand_dims=(8,)), cost=2),
     Case("distributions.bnaf", _block_recipe, cost=1),
     Case("distributions.sospf", _recipe("sospf", num_polynomials=2, degree=2), cost=1),
     Case(

@@ -164,7 +164,7 @@ NUMERICAL_TRANSFORMS = [
         variant="sum-of-squares",
         cost=2,
     ),
-    Case("transforms.MaskedAutoregressive", _autoregressive(_monotonic), "monotonic", cost=1),
+    Case("transforms.MaskedAutoregressive", _autoregressive(_monotonic), "monotonic", cost=2),
     Case(
         "transforms.Coupling",
         lambda b, d, c: b.make(b.T.Coupling, d, b.T.AdditiveMap(), context_dim=c),

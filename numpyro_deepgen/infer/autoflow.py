@@ -82,9 +82,7 @@ class AutoFlow(AutoContinuous):
     ):
         super().__init__(model, prefix=prefix, init_loc_fn=init_loc_fn)
         if not callable(flow):
-            raise TypeError(
-                f"flow must be a recipe or a Flow, got {flow!r}; pass for example nsf."
-            )
+            raise TypeError(f"flow must be a recipe or a Flow, got {flow!r}; pass for example nsf.")
         self._flow_argument = flow
         self.init = check_starts(init)
         self.init_report: StartReport | None = None

@@ -73,14 +73,17 @@ def best_start(
     failed, names = {}, list(names)
     if not dense and "laplace" in names:
         names.remove("laplace")
-        failed["laplace"] = f"its Hessian is not computed beyond the dense limit (D={init_loc.size})"
+        size = init_loc.size
+        failed["laplace"] = f"its Hessian is not computed beyond the dense limit (D={size})"
 
     @jax.jit
     def compute(rng_key, init_loc):
         noise_key, start_key = random.split(rng_key)
         noise = random.normal(noise_key, (NUM_ELBO_DRAWS, init_loc.size), init_loc.dtype)
-        keys = random.split(start_key, max(len(names), 1))
-        starts = [STARTS[name](key, density, init_loc) for name, key in zip(names, keys)]
+        keys = random.split(start_key, len(names))
+        starts = [
+            STARTS[name](key, density, init_loc) for name, key in zip(names, keys, strict=True)
+        ]
         if dense:
             starts = [_as_dense(start) for start in starts]
         elbos = jnp.stack([_elbo(density, start, noise) for start in starts])
@@ -154,9 +157,7 @@ def _find_mode(density: UnconstrainedDensity, init_loc: Array) -> Array:
     def step(carry):
         point, state, _, count = carry
         value, grad = value_and_grad(point, state=state)
-        updates, state = optimizer.update(
-            grad, state, point, value=value, grad=grad, value_fn=loss
-        )
+        updates, state = optimizer.update(grad, state, point, value=value, grad=grad, value_fn=loss)
         moved = jnp.abs(updates).max() / (1.0 + jnp.abs(point).max())
         return optax.apply_updates(point, updates), state, moved, count + 1
 
@@ -170,9 +171,7 @@ def _find_mode(density: UnconstrainedDensity, init_loc: Array) -> Array:
 
 def _mean_field(rng_key: Array, density: UnconstrainedDensity, init_loc: Array) -> Start:
     """A short mean-field fit by Adam on the reparameterised ELBO."""
-    optimizer = optax.adam(
-        optax.cosine_decay_schedule(MEAN_FIELD_LEARNING_RATE, MEAN_FIELD_STEPS)
-    )
+    optimizer = optax.adam(optax.cosine_decay_schedule(MEAN_FIELD_LEARNING_RATE, MEAN_FIELD_STEPS))
 
     def loss(params, noise):
         loc, log_scale = params
