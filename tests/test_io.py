@@ -29,7 +29,7 @@ def test_round_trip_is_a_flat_map(io_and_flow, tmp_path):
     path = tmp_path / "flow.safetensors"
     io.save(path, build(3))
     arrays = safetensors.numpy.load_file(path)
-    assert arrays["transforms.0.transform.network.layers.0.weight"].shape == (64, 3)
+    assert arrays["transforms.0.transforms.0.transform.network.layers.0.weight"].shape == (64, 3)
     assert not any("mask" in name for name in arrays)
     loaded = io.load(path, build(3))
     again = tmp_path / "again.safetensors"
@@ -51,11 +51,11 @@ def test_missing_and_unexpected_names_are_named(io_and_flow, tmp_path):
     path = tmp_path / "flow.safetensors"
     io.save(path, build(3))
     arrays = safetensors.numpy.load_file(path)
-    arrays["surplus"] = arrays.pop("transforms.2.parameter_net.bias")
+    arrays["surplus"] = arrays.pop("transforms.1.parameter_net.bias")
     safetensors.numpy.save_file(arrays, path)
     with pytest.raises(ValueError) as error:
         io.load(path, build(3))
-    assert "missing ['transforms.2.parameter_net.bias']" in str(error.value)
+    assert "missing ['transforms.1.parameter_net.bias']" in str(error.value)
     assert "unexpected ['surplus']" in str(error.value)
 
 

@@ -131,9 +131,17 @@ def test_a_flow_has_the_support_of_its_last_transform(backend, constraint):
         np.testing.assert_allclose(b.score(flow(), draws), expected.sum(-1), atol=1e-9)
 
 
-def test_a_scan_equals_the_plain_sequence(both):
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+@pytest.mark.parametrize("masks", [("alternate",), ("alternate", "alternate_flipped")])
+def test_a_scan_equals_the_plain_sequence(both, count, masks):
+    """Of one structure and of two that alternate, with and without layers behind the last period"""
+    if count == 1 < len(masks):
+        pytest.skip("one layer does not alternate")
     for b in both:
-        layers = [b.make(b.T.Coupling, 3, hidden_dims=(8,), context_dim=2) for _ in range(3)]
+        layers = [
+            b.make(b.T.Coupling, 3, mask=masks[i % len(masks)], hidden_dims=(8,), context_dim=2)
+            for i in range(count)
+        ]
         layers = [b.perturbed(layer, 0.3, seed) for seed, layer in enumerate(layers)]
         scan, plain = b.T.Scan(layers), b.T.Compose(layers)
         assert set(b.named(scan)) == set(b.named(plain))

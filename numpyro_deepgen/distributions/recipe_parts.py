@@ -9,15 +9,20 @@ from .._numerics.checks import check_choice, check_positive_int
 from .bases import StandardNormal
 from .flow import Flow
 from .transforms import (
+    Compose,
     Coupling,
     ElementwiseAffine,
     ElementwiseMap,
     Inverse,
     MaskedAutoregressive,
+    Scan,
     Transform,
 )
 
 __all__ = ["autoregressive", "couplings", "end_flow", "oriented", "stack"]
+
+# stacks at least this deep become one loop, compiled once, on JAX
+MIN_SCAN_LENGTH = 4
 
 
 def stack(
@@ -81,4 +86,5 @@ def end_flow(rng_key, input_dim, steps, hidden_dims, context_dim, activation, ba
     """Return the flow of these steps and a location-scale layer."""
     location_scale = ElementwiseAffine(rng_key, input_dim, context_dim, hidden_dims, activation)
     base_dist = StandardNormal(input_dim) if base_dist is None else base_dist
-    return Flow(base_dist, [*steps, location_scale])
+    steps = Scan(steps) if len(steps) >= MIN_SCAN_LENGTH else Compose(steps)
+    return Flow(base_dist, [steps, location_scale])

@@ -6,15 +6,20 @@ from .._numerics.checks import check_choice, check_positive_int
 from .bases import StandardNormal
 from .flow import Flow
 from .transforms import (
+    Compose,
     Coupling,
     ElementwiseAffine,
     ElementwiseMap,
     Inverse,
     MaskedAutoregressive,
+    Scan,
     Transform,
 )
 
 __all__ = ["autoregressive", "couplings", "end_flow", "oriented", "stack"]
+
+# stacks at least this deep become one loop, compiled once, on JAX
+MIN_SCAN_LENGTH = 4
 
 
 def stack(num_transforms: int, make: Callable[[int], Transform]) -> list[Transform]:
@@ -70,4 +75,5 @@ def end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist) 
     """Return the flow of these steps and a location-scale layer."""
     location_scale = ElementwiseAffine(input_dim, context_dim, hidden_dims, activation)
     base_dist = StandardNormal(input_dim) if base_dist is None else base_dist
-    return Flow(base_dist, [*steps, location_scale])
+    steps = Scan(steps) if len(steps) >= MIN_SCAN_LENGTH else Compose(steps)
+    return Flow(base_dist, [steps, location_scale])

@@ -1,4 +1,4 @@
-"""A stack of equal layers."""
+"""A stack of layers that repeat."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from numpyro.distributions import constraints
 
+from ..._numerics.periods import check_period
 from .base import Compose, Transform, common_dims, context_for
 
 __all__ = ["Scan"]
@@ -19,23 +20,25 @@ KEPT = ("conv_general_dilated", "dot_general", "scan", "while")
 class Scan(Compose):
     r"""Several transforms of one structure, applied from first to last, as in :class:`Compose`.
 
-    Parameters are stacked along a new first axis, and the layers are one loop body
-    (``jax.lax.scan``), compiled once whatever the depth. In a file they keep the names that they
-    have in :class:`Compose`. Reverse derivatives keep the outputs of matrix products and of inner
-    loops of each layer and compute the rest again, which costs less than to keep it. To alternate
-    orders or masks, make each layer a :class:`Compose` of one period.
+    The structures may also repeat with a period, as those of couplings with alternating masks do;
+    layers behind the last whole period are allowed. Parameters are stacked along a new first axis,
+    and the period is one loop body (``jax.lax.scan``), compiled once whatever the depth. In a file
+    they keep the names that they have in :class:`Compose`. Reverse derivatives keep the outputs of
+    matrix products and of inner loops of each layer and compute the rest again, which costs less
+    than to keep it.
 
     Args:
-        transforms: at least one transform; all of equal types, shapes and settings.
+        transforms: at least one transform; types, shapes and settings must repeat.
 
     Raises:
-        ValueError: if the structures differ.
+        ValueError: if nothing repeats.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from numpyro_deepgen.distributions.transforms import Coupling, Flip
-        >>> keys = jax.random.split(jax.random.key(0), 4)
-        >>> layers = [Compose([Coupling(key, 3), Flip(3)]) for key in keys]
+        >>> from numpyro_deepgen.distributions.transforms import Coupling
+        >>> keys = jax.random.split(jax.random.key(0), 8)
+        >>> masks = ["alternate", "alternate_flipped"] * 4
+        >>> layers = [Coupling(key, 3, mask=mask) for key, mask in zip(keys, masks)]
         >>> Scan(layers)(jnp.ones((5, 3))).shape
         (5, 3)
     """
@@ -43,40 +46,37 @@ class Scan(Compose):
     def __init__(self, transforms: Sequence[Transform]):
         transforms = list(transforms)
         Transform.__init__(self, *common_dims(transforms))
-        for i, transform in enumerate(transforms):
-            found, expected = _structure(transform), _structure(transforms[0])
-            if found != expected:
-                differing = sorted({name for name, _ in found ^ expected})
-                raise ValueError(
-                    "transforms must have one structure, got a difference between number 0 and "
-                    f"number {i} in {', '.join(differing)}; use Compose, or make each one a "
-                    "Compose of one period."
-                )
-        self.num_transforms = len(transforms)
-        leaves = [jax.tree.leaves(transform) for transform in transforms]
-        stacked = [jnp.stack(layers) for layers in zip(*leaves, strict=True)]
-        self.stacked = jax.tree.unflatten(jax.tree.structure(transforms[0]), stacked)
+        period = check_period([_structure(transform) for transform in transforms])
+        self.num_periods = len(transforms) // period
+        whole = self.num_periods * period
+        self.stacked = tuple(_stack(transforms[phase:whole:period]) for phase in range(period))
+        self.rest = tuple(transforms[whole:])
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
-        return tuple(
-            jax.tree.map(lambda leaf, i=i: leaf[i], self.stacked)
-            for i in range(self.num_transforms)
+        slices = (
+            jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+            for i in range(self.num_periods)
+            for stacked in self.stacked
         )
+        return (*slices, *self.rest)
 
     @property
     def domain(self) -> constraints.Constraint:
-        return self.stacked.domain
+        return self.stacked[0].domain
 
     @property
     def codomain(self) -> constraints.Constraint:
-        return self.stacked.codomain
+        return (*self.stacked, *self.rest)[-1].codomain
 
     @property
     def fast(self) -> str:
-        return self.stacked.fast
+        sides = {transform.fast for transform in self.stacked} - {"both"}
+        return sides.pop() if len(sides) == 1 else "both"
 
-    def _scan(self, method: str, point: Array, context: Array | None) -> tuple[Array, Array]:
+    def _loop(self, method: str, point: Array, context: Array | None) -> tuple[Array, Array]:
+        """Apply the whole periods."""
+        inverse = method.startswith("inverse")
         context = context_for(self, context)
         leading = point.shape[:-1]
         if context is not None:
@@ -84,21 +84,41 @@ class Scan(Compose):
         arrays = [leaf for leaf in jax.tree.leaves(self.stacked) if eqx.is_inexact_array(leaf)]
         dtype = jnp.result_type(point, *arrays, *([] if context is None else [context]))
 
-        def visit(state, transform):
+        def visit(state, transforms):
             point, total = state
-            point, log_det = getattr(transform, method)(point, context)
-            return (point.astype(dtype), (total + log_det).astype(dtype)), None
+            for transform in reversed(transforms) if inverse else transforms:
+                point, log_det = getattr(transform, method)(point, context_for(transform, context))
+                total = total + log_det
+            return (point.astype(dtype), total.astype(dtype)), None
 
-        visit = jax.checkpoint(visit, prevent_cse=False, policy=_is_kept)
         point = jnp.broadcast_to(point, leading + point.shape[-1:]).astype(dtype)
-        start = (point, jnp.zeros(leading, dtype))
-        return lax.scan(visit, start, self.stacked, reverse=method.startswith("inverse"))[0]
+        state = (point, jnp.zeros(leading, dtype))
+        if self.num_periods == 1:
+            return visit(state, jax.tree.map(lambda leaf: leaf[0], self.stacked))[0]
+        visit = jax.checkpoint(visit, prevent_cse=False, policy=_is_kept)
+        return lax.scan(visit, state, self.stacked, reverse=inverse)[0]
 
     def forward_and_log_det(self, x, context=None):
-        return self._scan("forward_and_log_det", x, context)
+        x, total = self._loop("forward_and_log_det", x, context)
+        for transform in self.rest:
+            x, log_det = transform.forward_and_log_det(x, context_for(transform, context))
+            total = total + log_det
+        return x, total
 
     def inverse_and_log_det(self, y, context=None):
-        return self._scan("inverse_and_log_det", y, context)
+        total = 0.0
+        for transform in reversed(self.rest):
+            y, log_det = transform.inverse_and_log_det(y, context_for(transform, context))
+            total = total + log_det
+        x, log_det = self._loop("inverse_and_log_det", y, context)
+        return x, log_det + total
+
+
+def _stack(transforms: Sequence[Transform]) -> Transform:
+    """Return one transform that holds the arrays of several, stacked."""
+    leaves = [jax.tree.leaves(transform) for transform in transforms]
+    stacked = [jnp.stack(layers) for layers in zip(*leaves, strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(transforms[0]), stacked)
 
 
 def _is_kept(primitive, *_, **__) -> bool:

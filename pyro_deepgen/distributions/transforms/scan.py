@@ -1,9 +1,10 @@
-"""A stack of equal layers."""
+"""A stack of layers that repeat."""
 
 from collections.abc import Sequence
 
 from torch import nn
 
+from ..._numerics.periods import check_period
 from .base import Compose, Transform
 
 __all__ = ["Scan"]
@@ -12,35 +13,28 @@ __all__ = ["Scan"]
 class Scan(Compose):
     r"""Several transforms of one structure, applied from first to last, as in :class:`Compose`.
 
-    Parameters keep their own values, and their names in a file are those of :class:`Compose`. Here
-    the layers are a plain loop; in the JAX twin they are one loop body, compiled once whatever the
-    depth. To alternate orders or masks, make each layer a :class:`Compose` of one period.
+    The structures may also repeat with a period, as those of couplings with alternating masks do;
+    layers behind the last whole period are allowed. Parameters keep their own values, and their
+    names in a file are those of :class:`Compose`. Here the layers are a plain loop; in the JAX twin
+    the period is one loop body, compiled once whatever the depth.
 
     Args:
-        transforms: at least one transform; all of equal types, shapes and settings.
+        transforms: at least one transform; types, shapes and settings must repeat.
 
     Raises:
-        ValueError: if the structures differ.
+        ValueError: if nothing repeats.
 
     Example:
         >>> import torch
-        >>> from pyro_deepgen.distributions.transforms import Coupling, Flip
-        >>> layers = [Compose([Coupling(3), Flip(3)]) for _ in range(4)]
-        >>> Scan(layers)(torch.ones(5, 3)).shape
+        >>> from pyro_deepgen.distributions.transforms import Coupling
+        >>> masks = ["alternate", "alternate_flipped"] * 4
+        >>> Scan([Coupling(3, mask=mask) for mask in masks])(torch.ones(5, 3)).shape
         torch.Size([5, 3])
     """
 
     def __init__(self, transforms: Sequence[Transform]):
         super().__init__(transforms)
-        for i, transform in enumerate(self.transforms):
-            found, expected = _structure(transform), _structure(self.transforms[0])
-            if found != expected:
-                differing = sorted({name for name, _ in found ^ expected})
-                raise ValueError(
-                    "transforms must have one structure, got a difference between number 0 and "
-                    f"number {i} in {', '.join(differing)}; use Compose, or make each one a "
-                    "Compose of one period."
-                )
+        check_period([_structure(transform) for transform in self.transforms])
 
 
 def _structure(module: nn.Module) -> set[tuple[str, str]]:
