@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .._numerics.checks import check_context_shape, check_event_shape
 from .bases import as_base
 from .transforms._host import without_graph
-from .transforms.base import Transform, common_dims, context_for, tensor_versions
+from .transforms.base import Transform, common_dims, context_for, held_tensors, tensor_versions
 
 __all__ = ["Flow", "FlowDistribution"]
 
@@ -156,8 +156,8 @@ class FlowDistribution(TorchDistribution):
 
     def _state(self, value: Tensor) -> tuple:
         context = () if self.context is None else (self.context,)
-        parameters = (parameter for t in self.transforms for parameter in t.parameters())
-        return tensor_versions(value, *context, *parameters)
+        held = (tensor for transform in self.transforms for tensor in held_tensors(transform))
+        return tensor_versions(value, *context, *held)
 
     def __getstate__(self) -> dict:
         held = {name: without_graph(getattr(self, name)) for name in ("base_dist", "context")}

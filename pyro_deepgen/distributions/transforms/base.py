@@ -10,7 +10,7 @@ and every hook of the host is derived from them. Nothing is cached on a module: 
 after a parameter update is the new density.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from pyro.distributions import TransformModule, constraints
@@ -133,7 +133,7 @@ class ConditionedTransform(torch.distributions.Transform):
 
     def _state(self, *points: Tensor) -> tuple:
         context = () if self.context is None else (self.context,)
-        return tensor_versions(*points, *context, *self.transform.parameters())
+        return tensor_versions(*points, *context, *held_tensors(self.transform))
 
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), "_last": None}
@@ -223,6 +223,15 @@ class Compose(Transform):
 def context_for(module: nn.Module, context: Tensor | None) -> Tensor | None:
     """Return the context for a module that takes one, else None."""
     return context if getattr(module, "context_dim", 0) else None
+
+
+def held_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the parameters and buffers of a module; the names, which cost more, are not made."""
+    for tensors in (module._parameters, module._buffers):
+        yield from (tensor for tensor in tensors.values() if tensor is not None)
+    for part in module._modules.values():
+        if part is not None:
+            yield from held_tensors(part)
 
 
 def tensor_versions(*tensors: Tensor) -> tuple:
