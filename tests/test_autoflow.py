@@ -103,6 +103,7 @@ def test_init_loc_fn_is_honoured(host):
     assert host.median(fitted)["x"] == pytest.approx(25.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_training_improves_on_the_start(host):
     """A banana: no Gaussian start fits it."""
 

@@ -105,6 +105,7 @@ def close(estimate, truth, slack=0.0):
     return abs(estimate.value - truth) < 4 * estimate.error + slack
 
 
+@SLOW
 def test_conjugate_regression(package, models):
     """Every piece against closed forms: bounds, draws, metrics, verdicts."""
     data = regression_data()
@@ -145,7 +146,9 @@ def test_conjugate_regression(package, models):
     np.testing.assert_allclose(nuts.draws["w"].mean((0, 1)), mean, atol=0.05)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "planar" else SLOW) for name in FLOWS]
+)
 def test_flow_guides(package, models, name):
     data = regression_data()
     evidence, _, _ = regression_truth(**data)

@@ -151,7 +151,7 @@ def test_a_fixed_base_is_moved_but_not_trained(backend):
     assert x.dtype == np.float32 and backend.draw(single(), (3,)).shape == (3, 2)
 
 
-@pytest.mark.parametrize("build", ["realnvp", "maf"])
+@pytest.mark.parametrize("build", ["realnvp", pytest.param("maf", marks=pytest.mark.slow)])
 def test_as_a_guide_it_learns_through_the_context(backend, build):
     """Amortised inference in a conjugate model with a plate: the exact posterior is known."""
     b = backend

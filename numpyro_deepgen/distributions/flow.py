@@ -9,6 +9,7 @@ import copy
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array
 from numpyro.distributions import Distribution, constraints
@@ -150,22 +151,34 @@ class FlowDistribution(Distribution):
         if stack_depth(self):
             return sample_from_stack(self, rng_key, sample_shape)
         # the host draws in its default dtype
-        x = cast_like(self.base_dist.sample(rng_key, sample_shape), self.transforms)
-        log_prob = self.base_dist.log_prob(x)
-        for transform in self.transforms:
-            x, log_det = transform.forward_and_log_det(x, context_for(transform, self.context))
-            log_prob = log_prob - log_det
-        return x, log_prob
+        z = cast_like(self.base_dist.sample(rng_key, sample_shape), self.transforms)
+        x, log_det = _push_forward(self.transforms, z, self.context)
+        return x, self.base_dist.log_prob(z) - log_det
 
     def log_prob_of_slice(self, value: Array) -> Array:
         if stack_depth(self):
             return log_prob_of_stack(self, value)
-        log_prob = 0.0
-        for transform in reversed(self.transforms):
-            context = context_for(transform, self.context)
-            value, log_det = transform.inverse_and_log_det(value, context)
-            log_prob = log_prob + log_det
-        return log_prob + self.base_dist.log_prob(value)
+        z, log_det = _pull_back(self.transforms, value, self.context)
+        return log_det + self.base_dist.log_prob(z)
+
+
+# compiled as one program where the caller has not compiled, and traced once for all callers
+@jax.jit
+def _push_forward(transforms, z: Array, context: Array | None) -> tuple[Array, Array]:
+    total = 0.0
+    for transform in transforms:
+        z, log_det = transform.forward_and_log_det(z, context_for(transform, context))
+        total = total + log_det
+    return z, total
+
+
+@jax.jit
+def _pull_back(transforms, x: Array, context: Array | None) -> tuple[Array, Array]:
+    total = 0.0
+    for transform in reversed(transforms):
+        x, log_det = transform.inverse_and_log_det(x, context_for(transform, context))
+        total = total + log_det
+    return x, total
 
 
 @vmap_over.register
