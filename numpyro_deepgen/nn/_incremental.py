@@ -1,9 +1,9 @@
 """The inverse of a masked network, each hidden unit computed once.
 
-Activations are kept feature-major, ``(units, N)``, and inputs in the order in which they are
-visited. A step computes a slice of fixed width of each hidden layer: the units of its degree and,
-where another degree has more units, zeros which the next step overwrites. One ``lax.scan`` thus
-serves any number of inputs at one compile time.
+Activations are kept feature-major, ``(units, N)``. A step computes a slice of fixed width of each
+hidden layer: the units of its degree and, where another degree has more units, some of later
+degrees, which nothing reads before they are computed again. One ``lax.scan`` thus serves any number
+of inputs at one compile time, and all it does to its state is to overwrite rows in place.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from .._numerics.masks import hidden_degrees, input_ranks
+from .._numerics.masks import hidden_degrees
 from .activations import activation_function
 
 __all__ = ["solve_incrementally"]
@@ -26,78 +26,75 @@ def solve_incrementally(
     Args:
         net: a :class:`MaskedDense`.
         solve_input: see :meth:`MaskedDense.solve`.
-        y: shape ``(N, D)``.
+        y: shape ``(D, N)``.
         offset: the context's part of the first layer, ``(units, N)``, or None.
 
     Returns:
-        Solutions and log-derivatives, both ``(N, D)``.
+        Solutions and log-derivatives, both ``(D, N)``.
     """
-    weights = [layer.masked_weight() for layer in net.layers]
-    weights[0] = weights[0][:, np.asarray(net.order)]
+    starts, widths = _slices(net)
+    weights = _arrange_weights(net, widths)
     dtype = jnp.result_type(y, *weights, *([] if offset is None else [offset]))
-    size, widths = y.shape[0], []
-    starts, rows = [], []
-    for level, degrees in enumerate(_degrees(net)):
-        start, index = _slices(degrees, net.input_dim)
-        bias = _add_offset(net.layers[level].bias, offset if level == 0 else None)
-        starts.append(start)
-        rows.append((_take_padded(weights[level], index), _take_padded(bias, index)))
-        widths.append(index.shape[1])
-    outputs = _arrange_outputs(net, weights[-1], None if net.hidden_dims else offset)
     activation = activation_function(net.activation)
+    size, depth = y.shape[1], len(widths)
+    if offset is not None:
+        num_rows = weights[1].shape[-1] if depth else offset.shape[0]
+        offset = jnp.pad(offset, ((0, num_rows - offset.shape[0]), (0, 0)))
+        offset = offset if depth else offset.reshape(net.num_params, net.input_dim, size)
 
     def visit(state, step):
-        inputs, hidden = state
-        rank, value, starts, rows, (weight, bias) = step
+        inputs, log_det, hidden = state
+        index, starts = step
         below, updated = inputs, []
-        for units, start, (row_weight, row_bias) in zip(hidden, starts, rows, strict=True):
-            new = activation(row_weight @ below + row_bias).astype(dtype)
-            units = lax.dynamic_update_slice_in_dim(units, new, start, 0)
-            below = units[: units.shape[0] - new.shape[0]]
-            updated.append(units)
-        params = (weight @ below + bias).T[..., None]
-        solution, log_det = (a.astype(dtype) for a in solve_input(value[:, None], params))
-        inputs = lax.dynamic_update_slice_in_dim(inputs, solution.T, rank, 0)
-        return (inputs, tuple(updated)), (solution[:, 0], log_det[:, 0])
+        for level in range(depth):
+            weight = lax.dynamic_slice_in_dim(weights[level], starts[level], widths[level])
+            new = weight @ below
+            if level == 0 and offset is not None:
+                new = new + lax.dynamic_slice_in_dim(offset, starts[0], widths[0])
+            new = activation(new).astype(dtype)
+            below = lax.dynamic_update_slice_in_dim(hidden[level], new, starts[level], 0)
+            updated.append(below)
+        params = lax.dynamic_index_in_dim(weights[-1], index, 1, keepdims=False) @ below
+        if depth == 0 and offset is not None:
+            params = params + lax.dynamic_index_in_dim(offset, index, 1, keepdims=False)
+        value = lax.dynamic_index_in_dim(y, index, 0, keepdims=False)
+        inputs, log_det = (
+            lax.dynamic_update_index_in_dim(rows, row.astype(dtype), index, 0)
+            for rows, row in zip((inputs, log_det), solve_input(value, params), strict=True)
+        )
+        return (inputs, log_det, tuple(updated)), None
 
-    # room for a whole slice behind the last unit
-    hidden = tuple(
-        jnp.zeros((width + extra, size), dtype)
-        for width, extra in zip(net.hidden_dims, widths, strict=True)
-    )
-    ordered = y.T[np.asarray(net.order)]
-    steps = (np.arange(net.input_dim), ordered, tuple(starts), tuple(rows), outputs)
-    _, (x, log_det) = lax.scan(visit, (jnp.zeros((net.input_dim, size), dtype), hidden), steps)
-    ranks = input_ranks(net.order)
-    return x[ranks].T, log_det[ranks].T
+    def start(num_rows):
+        return jnp.zeros((num_rows, size), dtype).at[-1].set(1.0)
 
-
-def _degrees(net) -> list[np.ndarray]:
-    return [hidden_degrees(net.input_dim, w, net.context_dim > 0) for w in net.hidden_dims]
-
-
-def _slices(degrees: np.ndarray, input_dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first unit of every degree, ``(D,)``, and the units, ``(D, width)``, padded."""
-    ranks = np.arange(input_dim)
-    start = np.searchsorted(degrees, ranks, side="left")
-    count = np.searchsorted(degrees, ranks, side="right") - start
-    places = np.arange(count.max())
-    index = np.where(places < count[:, None], start[:, None] + places, len(degrees))
-    return start, index
+    state = (start(net.input_dim + 1), jnp.zeros_like(y, dtype))
+    state = (*state, tuple(start(weight.shape[-1]) for weight in weights[1:]))
+    (x, log_det, _), _ = lax.scan(visit, state, (np.asarray(net.order), tuple(starts)))
+    return x[:-1], log_det
 
 
-def _take_padded(array: Array, index: np.ndarray) -> Array:
-    """Return ``array[index]``, rows behind the last being zero."""
-    return jnp.concatenate([array, jnp.zeros_like(array[:1])])[index]
+def _arrange_weights(net, widths: list[int]) -> list[Array]:
+    """Return the weights with the bias as the last column, for activations that end in a one.
+
+    Behind the last unit of each hidden layer is room for a whole slice. The output layer is
+    ``(P, D, units)``.
+    """
+    weights, room = [], 0
+    for layer, width in zip(net.layers, [*widths, 0], strict=True):
+        weight = jnp.pad(layer.masked_weight(), ((0, 0), (0, room)))
+        weight = jnp.concatenate([weight, layer.bias[:, None]], -1)
+        weights.append(jnp.pad(weight, ((0, width), (0, 0))))
+        room = width
+    weights[-1] = weights[-1].reshape(net.num_params, net.input_dim, -1)
+    return weights
 
 
-def _add_offset(bias: Array, offset: Array | None) -> Array:
-    return bias[:, None] if offset is None else bias[:, None] + offset
-
-
-def _arrange_outputs(net, weight: Array, offset: Array | None) -> tuple[Array, Array]:
-    """Return the output layer by rank: weights ``(D, P, units)`` and biases ``(D, P, 1 or N)``."""
-    order, shape = np.asarray(net.order), (net.num_params, net.input_dim, -1)
-    bias = _add_offset(net.layers[-1].bias, offset)
-    by_rank = (jnp.swapaxes(a.reshape(shape), 0, 1)[order] for a in (weight, bias))
-    return tuple(by_rank)
+def _slices(net) -> tuple[list[np.ndarray], list[int]]:
+    """Return of each hidden layer the first unit of every degree, and the width of a slice."""
+    starts, widths, ranks = [], [], np.arange(net.input_dim)
+    for width in net.hidden_dims:
+        degrees = hidden_degrees(net.input_dim, width, net.context_dim > 0)
+        start, end = (np.searchsorted(degrees, ranks, side=side) for side in ("left", "right"))
+        starts.append(start)
+        widths.append(int((end - start).max()))
+    return starts, widths

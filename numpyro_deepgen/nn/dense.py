@@ -8,7 +8,7 @@ from jax import Array
 
 from .._numerics.checks import check_dims, check_positive_int
 from ..ops._random import check_rng_key
-from ._linear import Linear
+from ._linear import Linear, affine_product
 from .activations import activation_function
 
 __all__ = ["Dense"]
@@ -65,6 +65,7 @@ class Dense(eqx.Module):
                 dims[i + 1],
                 use_bias=final_bias or i < last,
                 zero_init=zero_init and i == last,
+                follows_activation=0 < i < last,
             )
             for i in range(last + 1)
         )
@@ -73,4 +74,5 @@ class Dense(eqx.Module):
         activation = activation_function(self.activation)
         for layer in self.layers[:-1]:
             x = activation(layer(x))
-        return self.layers[-1](x)
+        last = self.layers[-1]
+        return last(x) if last.bias is None else affine_product(x, last.weight, last.bias)

@@ -12,7 +12,7 @@ from .._numerics.checks import check_context_shape, check_dims, check_positive_i
 from .._numerics.masks import made_masks, resolve_order
 from ..ops._random import check_rng_key
 from ._incremental import solve_incrementally
-from ._linear import Linear
+from ._linear import Linear, affine_product
 from .activations import activation_function
 
 __all__ = ["MaskedDense", "MaskedLinear"]
@@ -24,6 +24,8 @@ class MaskedLinear(eqx.Module):
     Args:
         rng_key: random key of the starting weights.
         mask: array of booleans, shape ``(output_dim, input_dim)``.
+        follows_activation: whether its inputs are activations of hidden units, whose weights start
+            larger.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpy
@@ -35,9 +37,14 @@ class MaskedLinear(eqx.Module):
     bias: Array
     packed_mask: tuple[bytes, tuple[int, int]] = eqx.field(static=True)
 
-    def __init__(self, rng_key: Array, mask):
+    def __init__(self, rng_key: Array, mask, follows_activation: bool = False):
         mask = np.asarray(mask, dtype=bool)
-        linear = Linear(check_rng_key(rng_key), mask.shape[1], mask.shape[0])
+        linear = Linear(
+            check_rng_key(rng_key),
+            *mask.shape[::-1],
+            follows_activation=follows_activation,
+            fan_in=mask.sum(1),
+        )
         self.weight, self.bias = linear.weight, linear.bias
         self.packed_mask = (np.packbits(mask).tobytes(), mask.shape)
 
@@ -109,7 +116,10 @@ class MaskedDense(eqx.Module):
         self.activation = activation
         masks = made_masks(self.order, self.hidden_dims, self.num_params, self.context_dim > 0)
         context_key, *keys = jax.random.split(rng_key, len(masks) + 1)
-        layers = [MaskedLinear(key, mask) for key, mask in zip(keys, masks, strict=True)]
+        layers = [
+            MaskedLinear(key, mask, follows_activation=0 < i < len(masks) - 1)
+            for i, (key, mask) in enumerate(zip(keys, masks, strict=True))
+        ]
         if zero_init:
             layers[-1] = jax.tree.map(jnp.zeros_like, layers[-1])
         self.layers = tuple(layers)
@@ -126,11 +136,16 @@ class MaskedDense(eqx.Module):
     def __call__(self, x: Array, context: Array | None = None) -> Array:
         check_context_shape(None if context is None else context.shape, self.context_dim)
         activation = activation_function(self.activation)
-        h = self.layers[0](x)
-        if context is not None:
+        *hidden, last = self.layers
+        h = x
+        for i, layer in enumerate(hidden):
+            h = layer(h)
+            if i == 0 and context is not None:
+                h = h + self.context_layer(context)
+            h = activation(h)
+        h = affine_product(h, last.masked_weight(), last.bias)
+        if not hidden and context is not None:
             h = h + self.context_layer(context)
-        for layer in self.layers[1:]:
-            h = layer(activation(h))
         return h.reshape(h.shape[:-1] + (self.num_params, self.input_dim))
 
     def solve(
@@ -147,8 +162,8 @@ class MaskedDense(eqx.Module):
         derivatives pass through it, reverse ones would keep every step.
 
         Args:
-            solve_input: maps one input's value ``(N, 1)`` and its parameters ``(N, P, 1)`` to the
-                solution and a log-derivative, both ``(N, 1)``.
+            solve_input: maps the values ``(N,)`` of one input and its parameters ``(P, N)`` to the
+                solutions and the log-derivatives, both ``(N,)``.
             y: shape ``batch_shape + (D,)``.
             context: shape broadcastable to ``batch_shape + (context_dim,)``.
 
@@ -164,5 +179,6 @@ class MaskedDense(eqx.Module):
             offset = jnp.broadcast_to(offset, leading + offset.shape[-1:])
             offset = offset.reshape(-1, offset.shape[-1]).T
         y = jnp.broadcast_to(y, leading + y.shape[-1:]).reshape(-1, self.input_dim)
-        x, log_det = solve_incrementally(self, solve_input, y, offset)
-        return x.reshape(leading + (-1,)), log_det.reshape(leading + (-1,))
+        solved = solve_incrementally(self, solve_input, y.T, offset)
+        x, log_det = (a.T.reshape(leading + (self.input_dim,)) for a in solved)
+        return x, log_det

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._numerics.checks import check_context_shape, check_dims, check_positive_int
-from .._numerics.masks import hidden_degrees, made_masks, resolve_order
+from .._numerics.masks import made_masks, resolve_order
+from ._incremental import Incremental
+from ._initialization import initialize
 from .activations import activation_function
 
 __all__ = ["MaskedDense", "MaskedLinear"]
@@ -18,6 +20,8 @@ class MaskedLinear(nn.Linear):
 
     Args:
         mask: array of booleans, shape ``(output_dim, input_dim)``.
+        follows_activation: whether its inputs are activations of hidden units, whose weights start
+            larger.
 
     Example:
         >>> import numpy, torch
@@ -25,10 +29,11 @@ class MaskedLinear(nn.Linear):
         torch.Size([2, 3])
     """
 
-    def __init__(self, mask):
+    def __init__(self, mask, follows_activation: bool = False):
         mask = torch.as_tensor(mask.copy(), dtype=torch.bool)
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask, persistent=False)
+        initialize(self, follows_activation, mask.sum(1))
 
     def masked_weight(self) -> Tensor:
         # unlike a product, it has no gradient where the mask is False, however large the inputs
@@ -80,7 +85,10 @@ class MaskedDense(nn.Module):
         self.order = resolve_order(order, self.input_dim)
         self.activation = activation_function(activation)
         masks = made_masks(self.order, self.hidden_dims, self.num_params, self.context_dim > 0)
-        self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks)
+        self.layers = nn.ModuleList(
+            MaskedLinear(mask, follows_activation=0 < i < len(masks) - 1)
+            for i, mask in enumerate(masks)
+        )
         self.context_layer = None
         if self.context_dim:
             self.context_layer = nn.Linear(self.context_dim, masks[0].shape[0], bias=False)
@@ -113,8 +121,8 @@ class MaskedDense(nn.Module):
         together cost about one forward pass, not ``D``. No graph is recorded.
 
         Args:
-            solve_input: maps one input's value ``(N, 1)`` and its parameters ``(N, P, 1)`` to the
-                solution and a log-derivative, both ``(N, 1)``.
+            solve_input: maps the values ``(N,)`` of one input and its parameters ``(P, N)`` to the
+                solutions and the log-derivatives, both ``(N,)``.
             y: shape ``batch_shape + (D,)``.
             context: shape broadcastable to ``batch_shape + (context_dim,)``.
 
@@ -130,62 +138,5 @@ class MaskedDense(nn.Module):
         if context is not None:
             offset = self.context_layer(context).expand(leading + (-1,))
             offset = offset.reshape(y.shape[0], -1).T
-        x, log_det = _Incremental(self, offset, y.shape[0]).run(solve_input, y)
-        return x.reshape(leading + (-1,)), log_det.reshape(leading + (-1,))
-
-
-class _Incremental:
-    """One incremental evaluation; activations are stored feature-major, ``(units, N)``."""
-
-    def __init__(self, net: MaskedDense, offset: Tensor | None, size: int):
-        self.net, self.offset = net, offset
-        self.weights = [layer.masked_weight() for layer in net.layers]
-        self.weights[0] = self.weights[0][:, list(net.order)]
-        shape = (net.num_params, net.input_dim, -1)
-        self.last_weight = self.weights.pop().view(shape).transpose(0, 1).contiguous()
-        self.last_bias = net.layers[-1].bias.view(shape[:2])
-        if offset is not None and not net.hidden_dims:
-            self.last_offset = offset.view(net.num_params, net.input_dim, size)
-        else:
-            self.last_offset = None
-        has_context = net.context_dim > 0
-        degrees = [hidden_degrees(net.input_dim, width, has_context) for width in net.hidden_dims]
-        # ends[l][r]: units of layer l that are known once the inputs of rank below r are
-        ranks = range(net.input_dim)
-        self.ends = [[int((d <= r).sum()) for r in ranks] for d in degrees]
-        weight = self.last_weight
-        self.hidden = [weight.new_zeros(width, size) for width in net.hidden_dims]
-        self.inputs = weight.new_zeros(net.input_dim, size)
-
-    def run(self, solve_input, y: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_det = torch.empty_like(y), torch.empty_like(y)
-        for rank, index in enumerate(self.net.order):
-            self._update_hidden(rank)
-            params = self._output(rank, index).T.unsqueeze(-1)
-            value, term = solve_input(y[:, index : index + 1], params)
-            x[:, index], log_det[:, index] = value[:, 0], term[:, 0]
-            self.inputs[rank] = value[:, 0]
-        return x, log_det
-
-    def _update_hidden(self, rank: int) -> None:
-        below = self.inputs[:rank]
-        for level, weight in enumerate(self.weights):
-            start = self.ends[level][rank - 1] if rank else 0
-            end = self.ends[level][rank]
-            if end > start:
-                bias = self.net.layers[level].bias[start:end, None]
-                if level == 0 and self.offset is not None:
-                    bias = bias + self.offset[start:end]
-                rows = torch.addmm(bias, weight[start:end, : below.shape[0]], below)
-                self.hidden[level][start:end] = self.net.activation(rows)
-            below = self.hidden[level][:end]
-
-    def _output(self, rank: int, index: int) -> Tensor:
-        bias = self.last_bias[:, index, None]
-        if self.last_offset is not None:
-            bias = bias + self.last_offset[:, index]
-        if self.hidden:
-            known = self.hidden[-1][: self.ends[-1][rank]]
-        else:
-            known = self.inputs[:rank]
-        return torch.addmm(bias, self.last_weight[index][:, : known.shape[0]], known)
+        x, log_det = Incremental(self).run(solve_input, y.T, offset)
+        return x.T.reshape(leading + (-1,)).contiguous(), log_det.T.reshape(leading + (-1,))

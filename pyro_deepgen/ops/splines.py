@@ -7,24 +7,139 @@ On bin ``k`` with left knot :math:`(x_k, y_k)`, width :math:`w`, height :math:`h
     y = y_k + \frac{h \, (s \xi^2 + d_0 \xi (1 - \xi))}{s + (d_1 + d_0 - 2 s) \xi (1 - \xi)}.
 
 Outside ``[-bound, bound]`` the spline is the identity (Gregory & Delbourgo 1982; Durkan et al.
-2019). Bins lie on the axis before the last, so that softmax, cumulative sum and search run over
-strided rows, and only the two slopes of the selected bin are activated.
+2019). Bins lie on the axis before the last, and only the two slopes of the selected bin are
+activated. :func:`rational_quadratic_spline` is built from operations that every transformation of
+the host follows; :func:`packed_spline` runs the same function with its derivatives written out
+wherever plain values and first derivatives are asked for.
 """
-
-import math
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.functional import softplus
 
-__all__ = ["rational_quadratic_spline"]
+from ._spline_gradient import pull_back
+from ._spline_kernel import (
+    MAX_RAW_SLOPE,
+    MIN_BIN_SIZE,
+    MIN_SLOPE,
+    SLOPE_SHIFT,
+    Bins,
+    constants,
+    evaluate,
+)
 
-MIN_BIN_SIZE = 1e-3
-MIN_SLOPE = 1e-3
-# keeps products of slopes finite in float32, whatever a network puts out
-MAX_RAW_SLOPE = 1e3
-# softplus(SLOPE_SHIFT) + MIN_SLOPE == 1: raw slopes of zero give unit slopes
-SLOPE_SHIFT = math.log(math.expm1(1.0 - MIN_SLOPE))
+__all__ = ["MIN_BIN_SIZE", "packed_spline", "rational_quadratic_spline"]
+
+
+def packed_spline(
+    x: Tensor, params: Tensor, num_bins: int, bound: float, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Evaluate the spline of parameters that lie in one array: widths, heights, slopes.
+
+    Args:
+        x: points, shape ``batch_shape + (D,)``.
+        params: shape broadcastable to ``batch_shape + (P, D)``, ``P`` being ``3 K - 1`` (slopes of
+            1 at the ends) or ``3 K + 1``. Fastest if the axis ``P`` is outermost in memory.
+        num_bins: number ``K`` of bins.
+        bound: half-width of the interval that the bins cover, positive.
+        inverse: whether to evaluate the inverse.
+
+    Returns:
+        The same as :func:`rational_quadratic_spline`.
+    """
+    if not _is_plain(x, params):
+        return _composite(x, params, num_bins, bound, inverse)
+    # flat, in the order in which the parameters lie in memory
+    point, rows = x, params.movedim(-2, 0)
+    if params.stride(-1) != 1:
+        point, rows = x.movedim(-1, 0), rows.movedim(-1, 1)
+    shape = point.shape
+    point, rows = point.reshape(-1), rows.reshape(rows.shape[0], -1)
+    if torch.is_grad_enabled() and (point.requires_grad or rows.requires_grad):
+        image, log_det = _Spline.apply(point, rows, num_bins, bound, inverse)
+    else:
+        image, log_det = _evaluate(point, rows, num_bins, bound, inverse)[:2]
+    image, log_det = image.view(shape), log_det.view(shape)
+    if params.stride(-1) != 1:
+        image, log_det = image.movedim(0, -1), log_det.movedim(0, -1)
+    return image, log_det
+
+
+def _is_plain(x: Tensor, params: Tensor) -> bool:
+    """Whether no transformation but reverse differentiation follows, and shapes are equal."""
+    return (
+        x.ndim == params.ndim - 1
+        and x.shape == params.shape[:-2] + params.shape[-1:]
+        and x.dtype == params.dtype
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
+
+
+def _composite(x: Tensor, params: Tensor, num_bins: int, bound: float, inverse: bool):
+    sizes = [num_bins, num_bins, params.shape[-2] - 2 * num_bins]
+    return rational_quadratic_spline(x, *params.split(sizes, -2), bound, inverse)
+
+
+def _evaluate(x: Tensor, params: Tensor, num_bins: int, bound: float, inverse: bool):
+    k = constants(x, bound)
+    inside = x.abs() < k.bound
+    point = x.clamp(-k.bound, k.bound)
+    image, log_det, bins = evaluate(point, params, num_bins, bound, inverse)
+    return torch.where(inside, image, x), torch.where(inside, log_det, k.zero), inside, bins
+
+
+class _Spline(torch.autograd.Function):
+    """The spline of points ``(M,)`` and parameters ``(P, M)``.
+
+    A derivative of the derivative is that of the composite expression.
+    """
+
+    @staticmethod
+    def forward(ctx, x, params, num_bins, bound, inverse):
+        ctx.settings = (num_bins, bound, inverse)
+        image, log_det, inside, bins = _evaluate(x, params, num_bins, bound, inverse)
+        ctx.save_for_backward(x, params, inside, *bins)
+        return image, log_det
+
+    @staticmethod
+    def backward(ctx, grad_image, grad_log_det):
+        x, params, inside, *bins = ctx.saved_tensors
+        num_bins, bound, inverse = ctx.settings
+        if torch.is_grad_enabled() or _is_batched(grad_image) or _is_batched(grad_log_det):
+            grads = _composite_grads(x, params, ctx.settings, (grad_image, grad_log_det))
+        else:
+            zero = constants(x, bound).zero
+            grad_x, grad_params = pull_back(
+                torch.where(inside, grad_image, zero),
+                torch.where(inside, grad_log_det, zero),
+                Bins(*bins),
+                params.shape[0],
+                bound,
+                inverse,
+            )
+            grads = torch.where(inside, grad_x, grad_image), grad_params
+        return *grads, None, None, None
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    """Whether a transformation runs over the backward pass, as vectorised Jacobians do."""
+    batched = torch._C._functorch.is_legacy_batchedtensor(tensor)
+    return batched or torch._C._are_functorch_transforms_active()
+
+
+def _composite_grads(x: Tensor, params: Tensor, settings: tuple, cotangents: tuple):
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        if not x.requires_grad:
+            x = x.detach().requires_grad_()
+        if not params.requires_grad:
+            params = params.detach().requires_grad_()
+        results = _composite(x.unsqueeze(-1), params.mT.unsqueeze(-1), *settings)
+        results = [result.squeeze(-1) for result in results]
+        return torch.autograd.grad(results, (x, params), cotangents, create_graph=differentiable)
 
 
 def rational_quadratic_spline(

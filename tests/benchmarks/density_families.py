@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 __all__ = ["FAMILIES", "LIBRARIES", "Entry", "entries"]
 
+# the peers' activation
+ACTIVATION = "relu"
 RECIPES = {
     "nsf_autoregressive": ("nsf", {"kind": "autoregressive"}),
     "nsf_coupling": ("nsf", {"kind": "coupling"}),
@@ -82,7 +84,7 @@ def _recipe_torch(family: str, input_dim: int, seed: int):
 
     torch.manual_seed(seed)
     recipe, options = _recipe(distributions, family)
-    return recipe(input_dim, **options)
+    return recipe(input_dim, activation=ACTIVATION, **options)
 
 
 def _recipe_jax(family: str, input_dim: int, seed: int):
@@ -91,7 +93,7 @@ def _recipe_jax(family: str, input_dim: int, seed: int):
     from numpyro_deepgen import distributions
 
     recipe, options = _recipe(distributions, family)
-    return recipe(jax.random.key(seed), input_dim, **options)
+    return recipe(jax.random.key(seed), input_dim, activation=ACTIVATION, **options)
 
 
 def _count_torch(module) -> int:

@@ -1,5 +1,7 @@
 """Maximum likelihood with early stopping, JAX: ``eval_every`` steps are one compiled call."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -73,7 +75,7 @@ def fit(build, seed, table, learning_rate, budget):
             params, state, rest, key, train, valid, learning_rate, batch_size, budget.eval_every
         )
         value = float(value)
-        if value != value:
+        if not math.isfinite(value):
             break
         if stopping.improved(step, value):
             best = params

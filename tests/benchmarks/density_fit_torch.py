@@ -1,6 +1,7 @@
 """Maximum likelihood with early stopping, torch."""
 
 import copy
+import math
 
 import torch
 
@@ -30,9 +31,11 @@ def fit(build, seed, table, learning_rate, budget):
         if step % budget.eval_every == 0:
             with torch.no_grad():
                 value = float(log_prob(model, valid).mean())
-            if value != value or stopping.improved(step, value):
-                best = best if value != value else copy.deepcopy(model.state_dict())
-            if value != value or stopping.exhausted:
+            if not math.isfinite(value):
+                break
+            if stopping.improved(step, value):
+                best = copy.deepcopy(model.state_dict())
+            if stopping.exhausted:
                 break
     model.load_state_dict(best)
     with torch.no_grad():

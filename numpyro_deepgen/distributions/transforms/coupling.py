@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from numpyro.distributions import constraints
 
@@ -12,6 +11,7 @@ from ..._numerics.checks import check_context_shape
 from ..._numerics.masks import coupling_mask
 from ...nn import ConditionalParameters, Dense
 from ...ops._random import check_rng_key
+from ._partition import merge_parts, split_parts
 from .base import Transform
 from .elementwise import AffineMap, ElementwiseMap, start_free, start_last_layer, vector_support
 
@@ -100,13 +100,10 @@ class Coupling(Transform):
 
     def _apply_map(self, fn: Callable, point: Array, context: Array | None):
         check_context_shape(None if context is None else context.shape, self.context_dim)
-        unchanged = np.asarray(self.mask)
-        kept_index, moved_index = np.flatnonzero(unchanged), np.flatnonzero(~unchanged)
-        kept, moved = point[..., kept_index], point[..., moved_index]
-        moved, log_det = fn(moved, self._params(kept, context, len(moved_index)))
+        kept, moved = split_parts(point, self.mask)
+        moved, log_det = fn(moved, self._params(kept, context, moved.shape[-1]))
         kept = jnp.broadcast_to(kept, moved.shape[:-1] + kept.shape[-1:])
-        restore = np.argsort(np.concatenate([kept_index, moved_index]))
-        return jnp.concatenate([kept, moved], -1)[..., restore], log_det.sum(-1)
+        return merge_parts(kept, moved, self.mask), log_det.sum(-1)
 
     def forward_and_log_det(self, x, context=None):
         return self._apply_map(self.elementwise.forward_and_log_det, x, context)

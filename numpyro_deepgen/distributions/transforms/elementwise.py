@@ -74,7 +74,9 @@ class AffineMap(ElementwiseMap):
 
     def _loc_and_log_scale(self, params: Array) -> tuple[Array, Array]:
         bound = self.max_log_scale
-        return params[..., 0, :], bound * jnp.tanh(params[..., 1, :] / bound)
+        # the derivative of a split is one concatenation, that of indexing a sum of padded arrays
+        loc, raw = (part.squeeze(-2) for part in jnp.split(params, 2, -2))
+        return loc, bound * jnp.tanh(raw / bound)
 
     def forward_and_log_det(self, x, params):
         loc, log_scale = self._loc_and_log_scale(params)

@@ -14,7 +14,8 @@ from .base import Compose, Transform, common_dims, context_for
 
 __all__ = ["Scan"]
 
-KEPT = ("conv_general_dilated", "dot_general", "scan", "while")
+# what costs more to compute again than to keep; products of matrices are not among it
+KEPT = ("cond", "scan", "while")
 
 
 class Scan(Compose):
@@ -23,9 +24,9 @@ class Scan(Compose):
     The structures may also repeat with a period, as those of couplings with alternating masks do;
     layers behind the last whole period are allowed. Parameters are stacked along a new first axis,
     and the period is one loop body (``jax.lax.scan``), compiled once whatever the depth. In a file
-    they keep the names that they have in :class:`Compose`. Reverse derivatives keep the outputs of
-    matrix products and of inner loops of each layer and compute the rest again, which costs less
-    than to keep it.
+    they keep the names that they have in :class:`Compose`. Reverse derivatives keep the input of
+    each period and the outcome of inner loops, and compute the rest again, which costs less than to
+    keep it.
 
     Args:
         transforms: at least one transform; types, shapes and settings must repeat.

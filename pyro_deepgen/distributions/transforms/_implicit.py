@@ -29,12 +29,12 @@ def triangular_inverse(
     Returns:
         ``x`` and the log-determinant of the inverse.
     """
+    if not torch.is_grad_enabled():
+        x, log_det = solve(y, context)
+        return x, log_det.sum(-1)
     parameters = dict(image.named_parameters())
     inputs = (y, context, *parameters.values())
-    needs_grad = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in inputs
-    )
-    if not needs_grad:
+    if not any(tensor is not None and tensor.requires_grad for tensor in inputs):
         x, log_det = solve(y, context)
         return x, log_det.sum(-1)
     x = _ImplicitInverse.apply(solve, image, tuple(parameters), *inputs)

@@ -92,10 +92,10 @@ class Coupling(Transform):
 
     def _apply_map(self, fn: Callable, point: Tensor, context: Tensor | None):
         check_context_shape(None if context is None else context.shape, self.context_dim)
-        kept, moved = point[..., self.kept], point[..., self.moved]
+        kept, moved = point.index_select(-1, self.kept), point.index_select(-1, self.moved)
         moved, log_det = fn(moved, self._params(kept, context))
         kept = kept.expand(moved.shape[:-1] + kept.shape[-1:])
-        return torch.cat([kept, moved], -1)[..., self.restore], log_det.sum(-1)
+        return torch.cat([kept, moved], -1).index_select(-1, self.restore), log_det.sum(-1)
 
     def forward_and_log_det(self, x, context=None):
         return self._apply_map(self.elementwise.forward_and_log_det, x, context)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..._numerics.checks import check_choice, check_positive, check_positive_int
 from ...nn import ConditionalParameters
-from ...ops.splines import MIN_BIN_SIZE, rational_quadratic_spline
+from ...ops._scalars import scalars
+from ...ops.splines import MIN_BIN_SIZE, packed_spline
 from .base import Transform
 
 __all__ = [
@@ -68,19 +69,23 @@ class AffineMap(ElementwiseMap):
     def num_params(self) -> int:
         return 2
 
-    def _loc_and_log_scale(self, params: Tensor) -> tuple[Tensor, Tensor]:
+    def _loc_and_log_scale(self, params: Tensor, sign: float) -> tuple[Tensor, Tensor]:
+        """Return ``t`` and ``sign * s``."""
+        loc, raw = params.unbind(-2)
+        # m tanh(a / m) = 2 m sigmoid(2 a / m) - m, in a fraction of the time
         bound = self.max_log_scale
-        return params[..., 0, :], bound * torch.tanh(params[..., 1, :] / bound)
+        rate, offset = scalars(raw, 2.0 / bound, -sign * bound)
+        return loc, torch.add(offset, torch.sigmoid(raw * rate), alpha=2.0 * sign * bound)
 
     def forward_and_log_det(self, x, params):
-        loc, log_scale = self._loc_and_log_scale(params)
+        loc, log_scale = self._loc_and_log_scale(params, 1.0)
         y = x * log_scale.exp() + loc
-        return y, log_scale.expand(y.shape)
+        return y, _expanded(log_scale, y)
 
     def inverse_and_log_det(self, y, params):
-        loc, log_scale = self._loc_and_log_scale(params)
-        x = (y - loc) * (-log_scale).exp()
-        return x, -log_scale.expand(x.shape)
+        loc, log_scale = self._loc_and_log_scale(params, -1.0)
+        x = (y - loc) * log_scale.exp()
+        return x, _expanded(log_scale, x)
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,7 @@ class RationalQuadraticMap(ElementwiseMap):
         return constraints.interval(-self.bound, self.bound)
 
     def _evaluate(self, point: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        sizes = [self.num_bins, self.num_bins, params.shape[-2] - 2 * self.num_bins]
-        return rational_quadratic_spline(point, *params.split(sizes, -2), self.bound, inverse)
+        return packed_spline(point, params, self.num_bins, self.bound, inverse)
 
     def _wrap(self, point: Tensor) -> Tensor:
         period = 2.0 * self.bound
@@ -144,6 +148,10 @@ class RationalQuadraticMap(ElementwiseMap):
             return self._evaluate(y, params, inverse=True)
         params, shift = _circular(params)
         return self._evaluate(self._wrap(y - shift), params, inverse=True)
+
+
+def _expanded(value: Tensor, like: Tensor) -> Tensor:
+    return value if value.shape == like.shape else value.expand(like.shape)
 
 
 def _circular(params: Tensor) -> tuple[Tensor, Tensor]:

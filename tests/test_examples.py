@@ -1,0 +1,179 @@
+"""Every script in examples/ runs small, on both hosts, and gets something right."""
+
+import importlib
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+HOSTS = ("pyro", "numpyro")
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("tables")
+
+
+def run(name: str, host: str, *argv):
+    """The script's functions and the result of its main."""
+    script = runpy.run_path(str(EXAMPLES / f"{name}_{host}.py"))
+    return script, script["main"](script["parse_args"]([*map(str, argv)]))
+
+
+def rescored(host: str, flow, rows: np.ndarray) -> np.ndarray:
+    if host == "numpyro":
+        return np.asarray(flow().log_prob(rows))
+    import torch
+
+    return flow().log_prob(torch.from_numpy(rows)).detach().numpy()
+
+
+def test_every_script_has_its_twin():
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"tables"}
+    topics = {name.rsplit("_", 1)[0] for name in names}
+    assert topics == {"compare_posteriors", "conditional_density", "density_estimation"}
+    assert names == {f"{topic}_{host}" for topic in topics for host in HOSTS}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_two_moons(host, tables, tmp_path):
+    options = ("--num-transforms", 3, "--num-steps", 200, "--eval-every", 50)
+    _, result = run("density_estimation", host, *options, "--output", tmp_path)
+    table, stopping = result["table"], result["stopping"]
+    gain = result["test_log_prob"] - tables.gaussian_log_prob(table)
+    mean, error = tables.mean_and_error(gain)
+    assert mean - 3 * error > 0.5
+    # the parameters with the best validation value came back
+    assert stopping.best == max(value for _, value in stopping.history)
+    np.testing.assert_allclose(
+        rescored(host, result["flow"], table.valid).mean(), stopping.best, atol=1e-3
+    )
+    assert len(result["losses"]) == 200
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"flow.safetensors", "losses.png", "samples.png", "density.png"}
+    assert {path.name for path in result["paths"]} == written
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_saved_flow_is_the_restored_one(host, tables, tmp_path):
+    values = np.random.default_rng(0).standard_normal((200, 2))
+    np.save(tmp_path / "rows.npy", values)
+    options = ("--data", tmp_path / "rows.npy", "--recipe", "realnvp", "--num-transforms", 2)
+    options += ("--num-steps", 90, "--eval-every", 5, "--patience", 2, "--learning-rate", 0.03)
+    _, result = run("density_estimation", host, *options, "--output", tmp_path / "out")
+    stopping, table = result["stopping"], result["table"]
+    # it learned nothing from noise and stopped early, patience evaluations after the best
+    assert stopping.history[-1][0] == stopping.best_step + 2 * 5 < 90
+    distributions = importlib.import_module(f"{host}_deepgen.distributions")
+    key = ()
+    if host == "numpyro":
+        import jax
+
+        key = (jax.random.key(5),)
+    fresh = distributions.realnvp(*key, 2, num_transforms=2)
+    path = tmp_path / "out" / "flow.safetensors"
+    loaded = importlib.import_module(f"{host}_deepgen.io").load(path, fresh)
+    np.testing.assert_allclose(
+        rescored(host, loaded, table.test), result["test_log_prob"], rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_digits_in_bits_per_dimension(host, tables, tmp_path):
+    options = ("--data", "digits", "--recipe", "realnvp", "--num-transforms", 2)
+    options += ("--num-steps", 60, "--eval-every", 30, "--output", tmp_path)
+    _, result = run("density_estimation", host, *options)
+    table = result["table"]
+    bits = table.bits_per_dim(result["test_log_prob"].mean())
+    independent = multivariate_normal(np.zeros(64), np.eye(64)).logpdf(table.test).mean()
+    # better than independent normals, than all 17 levels equally likely; no density is that high
+    assert 0.0 < bits < min(np.log2(17), table.bits_per_dim(independent))
+    assert (tmp_path / "images.png").exists()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_conditional_density(host, tables, tmp_path):
+    options = ("--num-steps", 300, "--num-samples", 500, "--output", tmp_path)
+    script, result = run("conditional_density", host, *options)
+    y = result["parts"]["test"][1][:, 0]
+    marginal = -0.5 * y**2 - 0.5 * np.log(2 * np.pi)
+    mean, error = tables.mean_and_error(result["test_log_prob"] - marginal)
+    assert mean > 2 * error
+    mean, error = tables.mean_and_error(result["test_log_prob"] - result["linear_log_prob"])
+    assert mean > -2 * error
+    num_rows = [len(result["parts"][part][1]) for part in ("calibrate", "test")]
+    levels = script["parse_args"]([]).levels
+    for level, (share, _) in zip(levels, result["coverage"]["calibrated"], strict=True):
+        spread = np.sqrt(level * (1 - level) * sum(1 / n for n in num_rows))
+        assert abs(share - level) < 3 * spread
+    assert {path.name for path in tmp_path.iterdir()} == {"flow.safetensors", "calibration.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", HOSTS)
+def test_compare_posteriors(host, tmp_path):
+    options = ("--problem", "eight_schools", "--methods", "nuts", "auto_normal", "--quiet")
+    options += ("--num-samples", 200, "--num-warmup", 200, "--num-chains", 2, "--num-steps", 300)
+    _, result = run("compare_posteriors", host, *options, "--output", tmp_path)
+    assert [method.name for method in result.results] == ["nuts", "auto_normal"]
+    assert list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_conformal_intervals_cover_whatever_the_sampler(tables, level):
+    """Samples far too narrow and off centre: the coverage is still within its finite bounds."""
+    rng = np.random.default_rng(0)
+    num_calibrate, num_test, num_samples, shares = 39, 20, 100, []
+    for _ in range(400):
+        y = rng.standard_normal(num_calibrate + num_test)
+        samples = 0.3 + 0.4 * rng.standard_normal((num_samples, len(y)))
+        ranks = tables.ranks(samples, y)[:num_calibrate]
+        halfwidths = tables.conformal_halfwidths(ranks, num_samples, [level])
+        intervals = tables.central_intervals(samples[:, num_calibrate:], halfwidths)
+        shares.append(tables.coverage(intervals, y[num_calibrate:])[0][0])
+    mean, error = tables.mean_and_error(np.array(shares))
+    # ties of the scores, which are ranks, add to the upper bound
+    assert level - 3 * error < mean
+    raw = tables.central_intervals(samples, [round(level * num_samples)])
+    assert tables.coverage(raw, y)[0][0] < level
+
+
+def test_too_few_calibration_rows_give_the_whole_line(tables):
+    (halfwidth,) = tables.conformal_halfwidths(np.array([3, 5, 8]), 10, [0.9])
+    ((low, high),) = tables.central_intervals(np.zeros((10, 2)), [halfwidth])
+    assert np.isneginf(low).all() and np.isposinf(high).all()
+
+
+def test_splits_are_fixed_and_disjoint(tables):
+    first, second = (tables.load_table("wine") for _ in range(2))
+    np.testing.assert_array_equal(first.train, second.train)
+    parts = tables.split_rows(100, (0.6, 0.2))
+    assert [len(part) for part in parts] == [60, 20, 20]
+    assert sorted(np.concatenate(parts)) == list(range(100))
+    np.testing.assert_allclose(first.train.mean(0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(first.train.std(0), 1.0, atol=1e-5)
+
+
+def test_repeated_values_are_dequantised(tables, tmp_path):
+    rng = np.random.default_rng(0)
+    table = np.stack([rng.integers(0, 4, 50) * 0.5, rng.standard_normal(50), np.ones(50)], -1)
+    values, changed = tables.dequantise(table)
+    assert list(changed) == [True, False, True]
+    np.testing.assert_array_equal(np.floor(values[:, 0] / 0.5) * 0.5, table[:, 0])
+    np.testing.assert_array_equal(values[:, 1], table[:, 1])
+    np.savetxt(tmp_path / "t.csv", table, delimiter=",", header="a,b,c", comments="")
+    assert tables.load_table(tmp_path / "t.csv").dequantised == ("a", "c")
+    with pytest.raises(ValueError, match="data must be one of"):
+        tables.load_table("unknown")
+
+
+def test_early_stopping_refuses_what_is_not_finite(tables):
+    stopping = tables.EarlyStopping(patience=2)
+    assert stopping.improved(1, 0.5) and not stopping.improved(2, 0.4)
+    assert not stopping.exhausted and not stopping.improved(3, 0.5) and stopping.exhausted
+    with pytest.raises(FloatingPointError, match="got nan at step 4"):
+        stopping.improved(4, float("nan"))
