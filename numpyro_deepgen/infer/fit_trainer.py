@@ -1,0 +1,238 @@
+"""The steps of a fit on this host: ``SVI.update`` in compiled chunks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import optax
+from jax import Array, lax, random
+from numpyro.infer import SVI, Trace_ELBO
+from numpyro.infer.elbo import ELBO
+from numpyro.infer.svi import SVIState
+from numpyro.optim import optax_to_numpyro
+
+from ._diagnosis import bad_leaves, bad_sites
+from ._optimizer import RatedState, rated
+from ._ordered_elbo import ordered
+from ._state_arrays import from_arrays, to_arrays
+
+__all__ = ["SVITrainer"]
+
+NUM_PARTICLES = 8
+
+
+class State(NamedTuple):
+    """State of training: the host's own, and the moving average of the parameters or None."""
+
+    svi: SVIState
+    average: Any
+
+
+class SVITrainer:
+    """State of a fit and its steps, as the trainer of ``fit_loop`` is described.
+
+    Args:
+        rng_key: key of the start and of every step.
+        model: model of the host.
+        guide: guide of the host.
+        arguments: their ``(args, kwargs)``.
+        held_out: ``(args, kwargs)`` for evaluations, or None.
+        loss: a bound, or None for the default.
+        optimizer: function of the rate, or None for Adam.
+        clip_norm: largest norm of the gradients, or None.
+        average: whether the moving average of the parameters is what counts.
+        chunk_size: number of steps of one call of the compiled program, at most.
+    """
+
+    def __init__(
+        self,
+        rng_key: Array,
+        model: Callable,
+        guide: Callable,
+        arguments: tuple[tuple, dict],
+        held_out: tuple[tuple, dict] | None,
+        loss: ELBO | None,
+        optimizer: Callable | None,
+        clip_norm: float | None,
+        average: bool,
+        chunk_size: int,
+    ):
+        self.held_out = held_out is not None
+        self._arguments, self._held_out_arguments = arguments, held_out
+        self._optimizer_name = "adam" if optimizer is None else _name(optimizer)
+        self._chunk_size, self._key = chunk_size, rng_key
+        transformation = rated(optimizer or optax.adam, clip_norm)
+        args, kwargs = arguments
+        self._bound = loss or Trace_ELBO()
+        self._svi = SVI(model, guide, optax_to_numpyro(transformation), ordered(self._bound))
+        state = self._svi.init(rng_key, *args, **kwargs)
+        if loss is None and state.mutable_state is None:
+            self._bound = Trace_ELBO(num_particles=NUM_PARTICLES)
+            self._svi.loss = ordered(self._bound)
+        params = _params(state)
+        if not jax.tree.leaves(params):
+            raise ValueError(
+                "guide must have parameters to train, got none; pass a guide with at least one."
+            )
+        self._state = State(state, params if average else None)
+        self._kept = {which: (params, state.mutable_state) for which in ("best", "older")}
+        self._advance = jax.jit(self._chunk)
+        self._loss = jax.jit(self._held_out_loss)
+
+    def fingerprint(self) -> dict:
+        """What decides the result besides the settings."""
+        loss = self._bound
+        return {
+            "host": "numpyro",
+            "loss": f"{type(loss).__name__}(num_particles={loss.num_particles})",
+            "optimizer": self._optimizer_name,
+            "held_out": self.held_out,
+            "rng_key": to_arrays(self._key)[""].tolist(),
+        }
+
+    def _chunk(self, state: State, rates: Array, weights: Array, count: Array):
+        """Take ``count`` steps, stopping before one that is not finite.
+
+        Returns:
+            The state, the losses, the number of good steps, and the last loss and gradient norm.
+        """
+        args, kwargs = self._arguments
+
+        def goes_on(carry):
+            _, _, done, _, good = carry
+            return good & (done < count)
+
+        def step(carry):
+            state, losses, done, _, _ = carry
+            svi, loss = self._svi.update(_set_rate(state.svi, rates[done]), *args, **kwargs)
+            norm = _rated(svi).norm
+            good = jnp.isfinite(loss) & jnp.isfinite(norm)
+            average = _move(state.average, _params(svi), weights[done])
+            state = _select(good, State(svi, average), state)
+            return state, losses.at[done].set(loss), done + good, (loss, norm), good
+
+        args_of_first = (jnp.zeros_like(rates[0]), _rated(state.svi).norm)
+        loss_type = jax.eval_shape(step, (state, rates, 0, args_of_first, True))[3]
+        last = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), loss_type)
+        carry = (state, jnp.zeros(rates.shape, last[0].dtype), jnp.array(0), last, jnp.array(True))
+        state, losses, done, last, _ = lax.while_loop(goes_on, step, carry)
+        return state, losses, done, last
+
+    def advance(
+        self, rates: np.ndarray, weights: np.ndarray, losses: list, stop: Callable[[], bool]
+    ) -> str:
+        """Take a step for each rate; stop before one that is not finite and say what was not."""
+        dtype = _rated(self._state.svi).rate.dtype
+        for start in range(0, len(rates), self._chunk_size):
+            if stop():
+                break
+            count = min(self._chunk_size, len(rates) - start)
+            padding = (0, self._chunk_size - count)
+            part = slice(start, start + count)
+            inputs = (jnp.asarray(np.pad(x[part], padding), dtype) for x in (rates, weights))
+            self._state, found, done, last = self._advance(self._state, *inputs, jnp.array(count))
+            losses += np.asarray(found, np.float64)[: int(done)].tolist()
+            if done < count:
+                loss, norm = map(float, last)
+                finite = np.isfinite(loss)
+                return f"gradients of norm {norm}" if finite else f"loss {loss}"
+        return ""
+
+    def diagnose(self) -> str:
+        """The sites and parameters that are not finite in the step that was refused."""
+        args, kwargs = self._arguments
+        state, svi = self._state.svi, self._svi
+        # as the host's update splits its key
+        _, rng_key = random.split(state.rng_key)
+        mutable = state.mutable_state or {}
+
+        def loss(params):
+            params = {**svi.constrain_fn(params), **mutable}
+            if mutable:
+                found = svi.loss.loss_with_mutable_state(
+                    rng_key, params, svi.model, svi.guide, *args, **kwargs
+                )
+                return found["loss"]
+            return svi.loss.loss(rng_key, params, svi.model, svi.guide, *args, **kwargs)
+
+        with numpyro.validation_enabled(False):
+            parameters = [repr(name) for name in bad_leaves(jax.grad(loss)(_params(state)))]
+            params = {**svi.constrain_fn(_params(state)), **mutable}
+            try:
+                sites = bad_sites(rng_key, params, svi.loss, svi.model, svi.guide, args, kwargs)
+            except Exception as error:
+                sites = [f"unknown, as running them raised {type(error).__name__}"]
+        return (
+            f"sites: {', '.join(sites) or 'none'}; "
+            f"parameters with such a gradient: {', '.join(parameters) or 'none'}"
+        )
+
+    def _held_out_loss(self, state: SVIState, params: dict) -> Array:
+        args, kwargs = self._held_out_arguments
+        count, (_, inner) = state.optim_state
+        rng_key = random.fold_in(self._key, 1)
+        state = SVIState((count, (params, inner)), state.mutable_state, rng_key)
+        return self._svi.evaluate(state, *args, **kwargs)
+
+    def evaluate(self) -> float:
+        """The loss on held-out arguments, with the same randomness every time."""
+        return float(self._loss(self._state.svi, self._candidate()))
+
+    def _candidate(self) -> dict:
+        average = self._state.average
+        return _params(self._state.svi) if average is None else average
+
+    def remember(self) -> None:
+        """Keep the parameters as the best ones, and the best ones until now as the older ones."""
+        best = (self._candidate(), self._state.svi.mutable_state)
+        self._kept = {"best": best, "older": self._kept["best"]}
+
+    def finish(self, which: str) -> dict:
+        """Return the ``'best'``, ``'older'`` or ``'last'`` parameters, constrained."""
+        last = (self._candidate(), self._state.svi.mutable_state)
+        params, mutable = self._kept.get(which, last)
+        return {**self._svi.constrain_fn(params), **(mutable or {})}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A copy of the whole state, the random state included."""
+        return to_arrays({"state": self._state, **self._kept})
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go back to a state that :meth:`arrays` gave."""
+        found = from_arrays(arrays, {"state": self._state, **self._kept})
+        self._state = found.pop("state")
+        self._kept = found
+
+
+def _params(state: SVIState) -> dict:
+    """The unconstrained parameters."""
+    _, (params, _) = state.optim_state
+    return params
+
+
+def _rated(state: SVIState) -> RatedState:
+    _, (_, inner) = state.optim_state
+    return inner
+
+
+def _set_rate(state: SVIState, rate: Array) -> SVIState:
+    count, (params, inner) = state.optim_state
+    return state._replace(optim_state=(count, (params, inner._replace(rate=rate))))
+
+
+def _move(average, params, weight: Array):
+    """One step of the running mean, or None where there is none."""
+    if average is None:
+        return None
+    return jax.tree.map(lambda m, p: m + weight.astype(m.dtype) * (p - m), average, params)
+
+
+def _select(condition: Array, one, other):
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)

@@ -1,0 +1,109 @@
+"""Whether model and guide may run on several particles at once, in an outermost plate."""
+
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Delta, ExpandedDistribution, Independent, MaskedDistribution
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from ._random_state import unmoved_random_state
+
+__all__ = ["plate_nesting_if_vectorizable"]
+
+NUM_TESTED = 3
+TOLERANCE = 1e-3
+
+
+@torch.no_grad()
+def plate_nesting_if_vectorizable(
+    model: Callable, guide: Callable, args: tuple, kwargs: dict
+) -> int | None:
+    """Depth of the plates if an outermost plate of particles gives the right densities, else None.
+
+    A few particles are drawn in such a plate and scored there and one by one.
+    """
+    with unmoved_random_state(), poutine.block(), pyro.validation_enabled(False):
+        try:
+            nesting = _nesting(*_run(model, guide, args, kwargs))
+            together = _run(
+                pyro.plate("_particles", NUM_TESTED, dim=-1 - nesting)(model),
+                pyro.plate("_particles", NUM_TESTED, dim=-1 - nesting)(guide),
+                args,
+                kwargs,
+            )
+            totals = [_totals(trace, nesting) for trace in together]
+            for i in range(NUM_TESTED):
+                alone = _run_alone(model, guide, args, kwargs, together, i)
+                for trace, total in zip(alone, totals, strict=True):
+                    one = torch.as_tensor(trace.log_prob_sum())
+                    if not torch.allclose(one, total[i], rtol=TOLERANCE, atol=TOLERANCE):
+                        return None
+        except Exception:
+            return None
+    return nesting
+
+
+def _run(model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
+    """Scored traces of the guide and of the model on its draws."""
+    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    replayed = poutine.replay(model, trace=guide_trace)
+    model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+    for trace in (guide_trace, model_trace):
+        trace.compute_log_prob()
+    return guide_trace, model_trace
+
+
+def _nesting(*traces) -> int:
+    frames = [
+        frame
+        for trace in traces
+        for node in prune_subsample_sites(trace).nodes.values()
+        if node["type"] == "sample"
+        for frame in node["cond_indep_stack"]
+        if frame.vectorized
+    ]
+    return max((-frame.dim for frame in frames), default=0)
+
+
+def _drawn(trace) -> dict[str, dict]:
+    nodes = prune_subsample_sites(trace).nodes.items()
+    return {name: node for name, node in nodes if node["type"] == "sample"}
+
+
+def _totals(trace, nesting: int) -> Tensor:
+    """Log density of each particle."""
+    total = torch.zeros(NUM_TESTED)
+    for name, node in _drawn(trace).items():
+        log_prob = node["log_prob"]
+        if log_prob.dim() != nesting + 1 or len(log_prob) != NUM_TESTED:
+            raise ValueError(f"site {name!r} does not follow the particles")
+        total = total + log_prob.reshape(NUM_TESTED, -1).sum(-1)
+    return total
+
+
+def _run_alone(model: Callable, guide: Callable, args: tuple, kwargs: dict, together, i: int):
+    """Scored traces of guide and model at particle ``i``, with the same minibatches."""
+    minibatches = {
+        name: node["value"]
+        for trace in together
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and name not in _drawn(trace) and name != "_particles"
+    }
+    shapes = poutine.trace(guide).get_trace(*args, **kwargs)
+    draws = {
+        name: node["value"][i].reshape(shapes.nodes[name]["value"].shape)
+        for name, node in _drawn(together[0]).items()
+        if not _is_delta(node["fn"])
+    }
+    model = poutine.condition(model, data=minibatches)
+    return _run(model, poutine.condition(guide, data=minibatches | draws), args, kwargs)
+
+
+def _is_delta(fn) -> bool:
+    """Whether the draw is a function of other draws."""
+    while isinstance(fn, (Independent, MaskedDistribution, ExpandedDistribution)):
+        fn = fn.base_dist
+    return isinstance(fn, Delta)

@@ -1,0 +1,302 @@
+"""The steps of a fit on this host: the gradients of ``SVI`` under one optimiser."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO, SVI, Trace_ELBO
+from torch import Tensor
+
+from ._diagnosis import bad_sites
+from ._optimizer import NamedOptimizer
+from ._parameters import Parameters, as_array, as_tensor
+from ._random_state import get_random_state, set_random_state, unmoved_random_state
+from ._vectorize import plate_nesting_if_vectorizable
+from .fit_checkpoint import check_arrays
+
+__all__ = ["SVITrainer"]
+
+NUM_PARTICLES = 8
+# what a host raises far out, where it validates or factorises
+NUMERICAL_ERRORS = (ValueError, ArithmeticError, torch.linalg.LinAlgError)
+
+
+class SVITrainer:
+    """State of a fit and its steps, as the trainer of ``fit_loop`` is described.
+
+    Args:
+        model: model of the host.
+        guide: guide of the host.
+        arguments: their ``(args, kwargs)``.
+        held_out: ``(args, kwargs)`` for evaluations, or None.
+        loss: a bound, or None for the default.
+        optimizer: function of parameters and rate, or None for Adam.
+        clip_norm: largest norm of the gradients, or None.
+        average: whether the moving average of the parameters is what counts.
+    """
+
+    def __init__(
+        self,
+        model: Callable,
+        guide: Callable,
+        arguments: tuple[tuple, dict],
+        held_out: tuple[tuple, dict] | None,
+        loss: ELBO | None,
+        optimizer: Callable | None,
+        clip_norm: float | None,
+        average: bool,
+    ):
+        self.model, self.guide, self.held_out = model, guide, held_out is not None
+        self._arguments, self._held_out_arguments = arguments, held_out
+        self._clip_norm, self._averages = clip_norm, average
+        self.parameters = Parameters(model, guide)
+        self._build_guide(loss)
+        self.parameters.close()
+        if not self.parameters.values:
+            raise ValueError(
+                "guide must have parameters to train, got none; pass a guide with at least one."
+            )
+        self._optimizer_name = "Adam" if optimizer is None else _name(optimizer)
+        self._optimizer = NamedOptimizer(optimizer or torch.optim.Adam, self.parameters)
+        self._device = next(iter(self.parameters.values.values())).device
+        self._seed = int(torch.randint(2**31, ()))
+        self._average = self._means()
+        self._best = self._older = self.parameters.copies()
+        self._pending: dict[str, np.ndarray] = {}
+        self._bad_gradients: list[str] = []
+        self._norm, self._moved = 0.0, False
+
+    def _build_guide(self, loss: ELBO | None) -> None:
+        """Run once what builds guides, parameters and bounds at their first call."""
+        args, kwargs = self._arguments
+        self._set_loss(loss or Trace_ELBO())
+        with _quiet():
+            self._run_loss()
+            if loss is None:
+                nesting = plate_nesting_if_vectorizable(self.model, self.guide, args, kwargs)
+                options = {} if nesting is None else {"max_plate_nesting": nesting}
+                vectorize = nesting is not None
+                self._set_loss(Trace_ELBO(NUM_PARTICLES, vectorize_particles=vectorize, **options))
+        self.parameters.clear_gradients()
+
+    def _set_loss(self, loss: ELBO) -> None:
+        # the host's optimiser is never called: it keeps one for each parameter
+        self._loss = loss
+        self._svi = SVI(self.model, self.guide, pyro.optim.SGD({"lr": 0.0}), loss)
+
+    def _run_loss(self) -> tuple[float, list[str]]:
+        """The loss, its gradients left on the parameters, and the names of new parameters."""
+        args, kwargs = self._arguments
+        self.parameters.clear_gradients()
+        with poutine.trace(param_only=True) as capture:
+            loss = self._svi.loss_and_grads(self.model, self.guide, *args, **kwargs)
+        return _number(loss), self.parameters.adopt(capture.trace)
+
+    def fingerprint(self) -> dict:
+        """What decides the result besides the settings."""
+        loss = self._loss
+        return {
+            "host": "pyro",
+            "loss": f"{type(loss).__name__}(num_particles={loss.num_particles}, "
+            f"vectorize_particles={loss.vectorize_particles})",
+            "optimizer": self._optimizer_name,
+            "held_out": self.held_out,
+        }
+
+    def advance(
+        self, rates: np.ndarray, weights: np.ndarray, losses: list, stop: Callable[[], bool]
+    ) -> str:
+        """Take a step for each rate; stop before one that is not finite and say what was not."""
+        with _quiet():
+            for rate, weight in zip(rates.tolist(), weights.tolist(), strict=True):
+                if stop():
+                    break
+                random_state = get_random_state(self._device)
+                try:
+                    value = self._loss_and_gradients(random_state)
+                except BaseException as error:
+                    set_random_state(random_state, self._device)
+                    # at the start an error is the model's own
+                    if self._moved and isinstance(error, NUMERICAL_ERRORS):
+                        return f"{type(error).__name__} ({str(error).splitlines()[0]})"
+                    raise
+                if failure := self._failure(value):
+                    set_random_state(random_state, self._device)
+                    return failure
+                self._step(rate, weight)
+                losses.append(value)
+        return ""
+
+    def _loss_and_gradients(self, random_state: dict[str, Tensor]) -> float:
+        """The loss of a step; parameters that are new join before it counts."""
+        self._bad_gradients = []
+        while True:
+            value, added = self._run_loss()
+            resumed = [name for name in added if f"late/{name}" in self._pending]
+            for name in added:
+                self._optimizer.add(name)
+                if self._averages and name not in self._average:
+                    self._average[name] = self.parameters.values[name].detach().clone()
+            if not resumed:
+                return value
+            # known to the checkpoint: the step runs again with the values from there
+            for name in resumed:
+                self._restore(name, self._pending)
+            self._pending = _only(self._pending, self._waiting(self._pending))
+            set_random_state(random_state, self._device)
+
+    def _failure(self, value: float) -> str:
+        self._norm = float(self.parameters.norm())
+        if math.isfinite(value) and math.isfinite(self._norm):
+            return ""
+        self._bad_gradients = self.parameters.bad_gradients()
+        finite = math.isfinite(value)
+        return f"gradients of norm {self._norm}" if finite else f"loss {value}"
+
+    @torch.no_grad()
+    def _step(self, rate: float, weight: float) -> None:
+        if self._clip_norm is not None and self._norm > self._clip_norm:
+            self.parameters.scale_gradients(self._clip_norm, self._norm)
+        self._optimizer.step(rate)
+        self._moved = True
+        for name, mean in self._average.items():
+            if name in self.parameters.values:
+                mean.add_(weight * (self.parameters.values[name] - mean))
+
+    def diagnose(self) -> str:
+        """The sites and parameters that are not finite in the step that was refused."""
+        args, kwargs = self._arguments
+        with unmoved_random_state(self._device), _quiet():
+            try:
+                sites = bad_sites(self._loss, self.model, self.guide, args, kwargs)
+            except Exception as error:
+                sites = [f"unknown, as running them raised {type(error).__name__}"]
+        parameters = [repr(name) for name in self._bad_gradients]
+        return (
+            f"sites: {', '.join(sites) or 'none'}; "
+            f"parameters with such a gradient: {', '.join(parameters) or 'none'}"
+        )
+
+    def evaluate(self) -> float:
+        """The loss on held-out arguments, with the same randomness every time."""
+        args, kwargs = self._held_out_arguments
+        current = self.parameters.copies()
+        self.parameters.fill(self._average)
+        try:
+            with unmoved_random_state(self._device), _quiet():
+                torch.manual_seed(self._seed)
+                return _number(self._svi.evaluate_loss(*args, **kwargs))
+        finally:
+            self.parameters.fill(current)
+
+    def remember(self) -> None:
+        """Keep the parameters as the best ones, and the best ones until now as the older ones."""
+        means = {name: mean.clone() for name, mean in self._average.items()}
+        self._older, self._best = self._best, self.parameters.copies() | means
+
+    def finish(self, which: str) -> dict[str, Tensor]:
+        """Put the ``'best'``, ``'older'`` or ``'last'`` parameters in place and return them."""
+        kept = {"best": self._best, "older": self._older, "last": self._average}
+        self.parameters.fill(kept[which])
+        self.parameters.clear_gradients()
+        return self.parameters.constrained()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A copy of the whole state, the random state included."""
+        late = self.parameters.late()
+        kinds = {
+            "parameter": {k: v for k, v in self._targets().items() if k not in late},
+            "late": {k: self.parameters.values[k] for k in late},
+            "average": self._average,
+            "best": self._best,
+            "older": self._older,
+            "random": get_random_state(self._device) | {"evaluations": torch.tensor(self._seed)},
+        }
+        found = dict(self._pending)
+        for kind, tensors in kinds.items():
+            found |= {f"{kind}/{name}": as_array(tensor) for name, tensor in tensors.items()}
+        return found | {f"optimizer/{k}": v for k, v in self._optimizer.arrays().items()}
+
+    @torch.no_grad()
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Go back to a state that :meth:`arrays` gave."""
+        late = _group(arrays, "late")
+        early = {k: v for k, v in self._targets().items() if k not in self.parameters.late()}
+        found = _group(arrays, "parameter") | {k: v for k, v in late.items() if k in early}
+        check_arrays(found, {name: as_array(value) for name, value in early.items()})
+        for name in self.parameters.late():
+            if name not in late:
+                self._optimizer.drop(self.parameters.drop(name))
+        for name in self._targets():
+            self._restore(name, arrays)
+        self._average, self._best, self._older = (
+            {name: self._tensor(array, name) for name, array in _group(arrays, kind).items()}
+            for kind in ("average", "best", "older")
+        )
+        random_state = {k: torch.as_tensor(v) for k, v in _group(arrays, "random").items()}
+        self._seed = int(random_state.pop("evaluations"))
+        set_random_state(random_state, self._device)
+        self._pending = _only(arrays, self._waiting(arrays))
+        self._moved = bool(_group(arrays, "optimizer"))
+
+    def _waiting(self, arrays: dict[str, np.ndarray]) -> set[str]:
+        """Names of late parameters that have not been met again."""
+        return _group(arrays, "late").keys() - self.parameters.values.keys()
+
+    def _targets(self) -> dict[str, Tensor]:
+        return self.parameters.values | self.parameters.buffers()
+
+    def _means(self) -> dict[str, Tensor]:
+        """The moving average at its start."""
+        values = self.parameters.values if self._averages else {}
+        return {name: value.detach().clone() for name, value in values.items()}
+
+    @torch.no_grad()
+    def _restore(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        kind = "parameter" if f"parameter/{name}" in arrays else "late"
+        self._targets()[name].copy_(self._tensor(arrays[f"{kind}/{name}"], name))
+        if name in self.parameters.values:
+            self._optimizer.load(name, _group(arrays, "optimizer"))
+
+    def _tensor(self, array: np.ndarray, name: str) -> Tensor:
+        # a late parameter that is not there yet is of the kind of the first
+        first = next(iter(self.parameters.values.values()))
+        return as_tensor(array, self._targets().get(name, first))
+
+
+def _group(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    """The arrays of a kind, by name."""
+    size = len(kind) + 1
+    return {name[size:]: array for name, array in arrays.items() if name.startswith(f"{kind}/")}
+
+
+def _only(arrays: dict[str, np.ndarray], names: set[str]) -> dict[str, np.ndarray]:
+    """The arrays that restore these late parameters."""
+    return {
+        path: array
+        for path, array in arrays.items()
+        if path.removeprefix("late/") in names
+        or path.removeprefix("optimizer/").rpartition("/")[0] in names
+    }
+
+
+def _number(loss) -> float:
+    """A loss as a number; some bounds of the host give several."""
+    return float(sum(loss)) if isinstance(loss, tuple) else float(loss)
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the host's warnings of NaN, which are told as errors here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
+        yield
