@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from registry import DISTRIBUTIONS, journeys
 
-LIMIT, NUM_POINTS = 9.0, {1: 2001, 2: 401}
+LIMIT, NUM_POINTS = 12.0, {1: 2401, 2: 481}
 
 
 def trained(backend, case, input_dim, context_dim, scale=0.1):

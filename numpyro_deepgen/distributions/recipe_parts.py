@@ -19,7 +19,15 @@ from .transforms import (
     Transform,
 )
 
-__all__ = ["autoregressive", "couplings", "end_flow", "oriented", "stack"]
+__all__ = [
+    "autoregressive",
+    "couplings",
+    "end_flow",
+    "grouped",
+    "make_flow",
+    "oriented",
+    "stack",
+]
 
 # stacks at least this deep become one loop, compiled once, on JAX
 MIN_SCAN_LENGTH = 4
@@ -85,6 +93,14 @@ def autoregressive(
 def end_flow(rng_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist) -> Flow:
     """Return the flow of these steps and a location-scale layer."""
     location_scale = ElementwiseAffine(rng_key, input_dim, context_dim, hidden_dims, activation)
-    base_dist = StandardNormal(input_dim) if base_dist is None else base_dist
-    steps = Scan(steps) if len(steps) >= MIN_SCAN_LENGTH else Compose(steps)
-    return Flow(base_dist, [steps, location_scale])
+    return make_flow(input_dim, [grouped(steps), location_scale], base_dist)
+
+
+def make_flow(input_dim: int, transforms: Sequence[Transform], base_dist) -> Flow:
+    """Return the flow of these transforms, its base standard normal unless one is given."""
+    return Flow(StandardNormal(input_dim) if base_dist is None else base_dist, transforms)
+
+
+def grouped(steps: Sequence[Transform]) -> Compose:
+    """Return the steps as one transform, which JAX compiles as a loop if there are enough."""
+    return Scan(steps) if len(steps) >= MIN_SCAN_LENGTH else Compose(steps)

@@ -1,8 +1,9 @@
 """Flows by their names in the literature: couplings and autoregressive flows in closed form.
 
-Every recipe ends with a location-scale layer, which takes the context too, and starts as the
-identity. All of them sample and score; ``fast`` says which side of an autoregressive flow is one
-parallel pass.
+Every recipe starts as the identity; where the steps cannot move and scale the whole line by
+themselves, as additive maps and splines of an interval cannot, a location-scale layer, which takes
+the context too, ends it. All of them sample and score; ``fast`` says which side of an
+autoregressive flow is one parallel pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from jax import Array
 from .._numerics.checks import check_choice
 from ..ops._random import check_rng_key
 from .flow import Flow
-from .recipe_parts import autoregressive, couplings, end_flow, oriented
+from .recipe_parts import autoregressive, couplings, end_flow, grouped, make_flow, oriented
 from .transforms import AdditiveMap, AffineMap, MixtureLogisticMap, RationalQuadraticMap
 
 __all__ = ["flowpp", "iaf", "maf", "nice", "nsf", "realnvp"]
@@ -90,9 +91,8 @@ def realnvp(
     References:
         Dinh et al. 2017, Density estimation using Real NVP.
     """
-    step_key, last_key = jax.random.split(check_rng_key(rng_key))
     steps = couplings(
-        step_key,
+        check_rng_key(rng_key),
         input_dim,
         lambda _: AffineMap(),
         num_transforms,
@@ -100,7 +100,7 @@ def realnvp(
         context_dim,
         activation,
     )
-    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return make_flow(input_dim, [grouped(steps)], base_dist)
 
 
 def flowpp(
@@ -178,9 +178,8 @@ def maf(
     References:
         Papamakarios et al. 2017, Masked Autoregressive Flow for Density Estimation.
     """
-    step_key, last_key = jax.random.split(check_rng_key(rng_key))
     steps = autoregressive(
-        step_key,
+        check_rng_key(rng_key),
         input_dim,
         lambda _: AffineMap(),
         num_transforms,
@@ -189,7 +188,7 @@ def maf(
         activation,
         "log_prob",
     )
-    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return make_flow(input_dim, [grouped(steps)], base_dist)
 
 
 def iaf(
@@ -221,9 +220,8 @@ def iaf(
     References:
         Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow.
     """
-    step_key, last_key = jax.random.split(check_rng_key(rng_key))
     steps = autoregressive(
-        step_key,
+        check_rng_key(rng_key),
         input_dim,
         lambda _: AffineMap(),
         num_transforms,
@@ -232,7 +230,7 @@ def iaf(
         activation,
         "sample",
     )
-    return end_flow(last_key, input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return make_flow(input_dim, [grouped(steps)], base_dist)
 
 
 def nsf(

@@ -1,15 +1,16 @@
 """Flows by their names in the literature: couplings and autoregressive flows in closed form.
 
-Every recipe ends with a location-scale layer, which takes the context too, and starts as the
-identity. All of them sample and score; ``fast`` says which side of an autoregressive flow is one
-parallel pass.
+Every recipe starts as the identity; where the steps cannot move and scale the whole line by
+themselves, as additive maps and splines of an interval cannot, a location-scale layer, which takes
+the context too, ends it. All of them sample and score; ``fast`` says which side of an
+autoregressive flow is one parallel pass.
 """
 
 from collections.abc import Callable, Sequence
 
 from .._numerics.checks import check_choice
 from .flow import Flow
-from .recipe_parts import autoregressive, couplings, end_flow, oriented
+from .recipe_parts import autoregressive, couplings, end_flow, grouped, make_flow, oriented
 from .transforms import AdditiveMap, AffineMap, MixtureLogisticMap, RationalQuadraticMap
 
 __all__ = ["flowpp", "iaf", "maf", "nice", "nsf", "realnvp"]
@@ -71,7 +72,7 @@ def realnvp(
         Dinh et al. 2017, Density estimation using Real NVP.
     """
     steps = couplings(input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation)
-    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return make_flow(input_dim, [grouped(steps)], base_dist)
 
 
 def flowpp(
@@ -142,7 +143,7 @@ def maf(
     steps = autoregressive(
         input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation, "log_prob"
     )
-    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return make_flow(input_dim, [grouped(steps)], base_dist)
 
 
 def iaf(
@@ -173,7 +174,7 @@ def iaf(
     steps = autoregressive(
         input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation, "sample"
     )
-    return end_flow(input_dim, steps, hidden_dims, context_dim, activation, base_dist)
+    return make_flow(input_dim, [grouped(steps)], base_dist)
 
 
 def nsf(
