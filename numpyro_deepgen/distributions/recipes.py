@@ -73,6 +73,9 @@ def realnvp(
 ) -> Flow:
     r"""Affine couplings with alternating masks; both directions are one pass.
 
+    As in the paper, the affine map is that of data to noise, :math:`z_B = x_B e^{s(x_A)} + t(x_A)`,
+    which trains more steadily on data than its inverse.
+
     Args:
         rng_key: random key of the starting weights.
         input_dim: number ``D`` of inputs, 1 included.
@@ -100,7 +103,7 @@ def realnvp(
         context_dim,
         activation,
     )
-    return make_flow(input_dim, [grouped(steps)], base_dist)
+    return make_flow(input_dim, [grouped(oriented(steps, "log_prob"))], base_dist)
 
 
 def flowpp(

@@ -13,7 +13,7 @@ from numpyro.infer.autoguide import AutoContinuous
 from numpyro.infer.initialization import init_to_median
 
 from ..distributions import Flow, FlowDistribution, nsf
-from ..distributions.transforms import Compose, DenseAffine, ElementwiseAffine, FixedAffine
+from ..distributions.transforms import Compose, DenseAffine, ElementwiseAffine
 from .latent_space import LatentSpace, UnconstrainedDensity
 from .starts import StartReport, best_start, check_starts
 
@@ -27,9 +27,10 @@ class AutoFlow(AutoContinuous):
     r"""A flow over the joint unconstrained latent vector, a drop-in guide of the host.
 
     At setup several Gaussian starts are computed and compared by their ELBO. The flow stands on the
-    best one: a fixed affine layer from the start, below it a trained dense affine layer
-    (elementwise beyond 200 dimensions), below that the flow itself, both the identity at first.
-    Training therefore begins at the best start, in its scale and correlation.
+    best one: a fixed affine layer from the start (low rank plus diagonal beyond 1000 dimensions),
+    below it a trained dense affine layer (elementwise beyond 200 dimensions), below that the flow
+    itself, both the identity at first. Training therefore begins at the best start, in its scale
+    and correlation.
 
     Args:
         model: a NumPyro model whose latent variables are all continuous.
@@ -38,7 +39,8 @@ class AutoFlow(AutoContinuous):
             :class:`~numpyro_deepgen.distributions.Flow` of that dimension without context.
         prefix: prefix of the guide's sites and parameters.
         init: starts to compare, one or several of ``'init_loc'`` (a narrow Gaussian at the initial
-            location), ``'laplace'`` and ``'mean_field'`` (a short fit).
+            location), ``'laplace'``, ``'mean_field'`` (a short fit) and ``'pathfinder'`` (the best
+            of the Gaussians along the way to the mode).
         init_loc_fn: the host's per-site initialisation function.
         args: positional arguments of the model. If ``args`` or ``kwargs`` are given the guide is
             built at once, else at its first call.
@@ -74,7 +76,7 @@ class AutoFlow(AutoContinuous):
         flow: Flow | Callable[[Array, int], Flow] = nsf,
         *,
         prefix: str = "auto",
-        init: str | Sequence[str] = ("init_loc", "laplace", "mean_field"),
+        init: str | Sequence[str] = ("init_loc", "laplace", "mean_field", "pathfinder"),
         init_loc_fn: Callable = init_to_median,
         args: tuple | None = None,
         kwargs: dict | None = None,
@@ -97,12 +99,10 @@ class AutoFlow(AutoContinuous):
         dense = self.latent_dim <= MAX_DENSE_DIM
         start_key, flow_key, affine_key = random.split(numpyro.prng_key(), 3)
         with handlers.block():
-            start, self.init_report = best_start(
-                start_key, self.init, density, self._init_latent, dense
-            )
+            start, self.init_report = best_start(start_key, self.init, density, self._init_latent)
         flow = _build_flow(self._flow_argument, flow_key, self.latent_dim)
         affine = DenseAffine if dense and self.latent_dim > 1 else ElementwiseAffine
-        layers = [affine(affine_key, self.latent_dim), FixedAffine(start.loc, start.scale)]
+        layers = [affine(affine_key, self.latent_dim), start.layer()]
         flow = Flow(flow.base_dist, [*flow.transforms, *layers])
         dtype = self._init_latent.dtype
         self._flow = jax.tree.map(

@@ -1,13 +1,13 @@
 r"""Gaussian starts for a flow guide, compared by their ELBO.
 
 Each start proposes :math:`q(z) = N(m, L L^T)` on the unconstrained space. The one with the highest
-evidence lower bound, estimated with common noise, becomes the affine layer the flow stands on. The
-whole comparison is traceable: it runs under ``jit`` too, where the choice is made on the device.
+evidence lower bound, estimated with common noise, becomes the affine layer the flow stands on.
+Laplace and Pathfinder share one path to the mode. The whole comparison is traceable: it runs under
+``jit`` too, where the choice is made on the device.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,29 +15,20 @@ import optax
 from jax import Array, lax, random
 
 from .._numerics.checks import check_choice
+from .gaussian import Gaussian
 from .latent_space import UnconstrainedDensity
+from .pathfinder import best_on_path
+from .quasi_newton import PathPoint, ascent
 
-__all__ = ["STARTS", "Start", "StartReport", "best_start"]
+__all__ = ["STARTS", "StartReport", "best_start", "check_starts"]
 
 INIT_SCALE = 0.1
 NUM_ELBO_DRAWS = 128
 MEAN_FIELD_STEPS = 400
 MEAN_FIELD_PARTICLES = 8
 MEAN_FIELD_LEARNING_RATE = 0.05
-MAX_NEWTON_STEPS = 200
-
-
-class Start(NamedTuple):
-    """A Gaussian: ``loc`` of shape ``(D,)``, ``scale`` of shape ``(D,)`` or lower ``(D, D)``."""
-
-    loc: Array
-    scale: Array
-
-    def draw(self, noise: Array) -> Array:
-        return self.loc + (noise * self.scale if self.scale.ndim == 1 else noise @ self.scale.mT)
-
-    def log_scale(self) -> Array:
-        return jnp.log(self.scale if self.scale.ndim == 1 else self.scale.diagonal()).sum()
+MAX_DENSE_DIM = 1000
+HESSIAN_CHUNK_SIZE = 200
 
 
 @dataclass
@@ -55,22 +46,43 @@ class StartReport:
     chosen: str = ""
 
 
+class Setting:
+    """What the starts share: the log density, where to begin, and the path from there to a mode.
+
+    Attributes:
+        last: end of the path, if a start called for it.
+        best: the Gaussian of Pathfinder, if it was called for.
+    """
+
+    def __init__(
+        self,
+        rng_key: Array,
+        names: Sequence[str],
+        density: UnconstrainedDensity,
+        init_loc: Array,
+    ):
+        self.density, self.init_loc = density, init_loc
+        self.last: PathPoint | None = None
+        self.best: Gaussian | None = None
+        if "pathfinder" in names:
+            self.last, self.best = best_on_path(rng_key, density, init_loc)
+        elif "laplace" in names:
+            self.last, _ = ascent(density, init_loc, lambda place, seen: seen, ())
+
+
 def best_start(
-    rng_key: Array,
-    names: Sequence[str],
-    density: UnconstrainedDensity,
-    init_loc: Array,
-    dense: bool,
-) -> tuple[Start, StartReport | None]:
+    rng_key: Array, names: Sequence[str], density: UnconstrainedDensity, init_loc: Array
+) -> tuple[Gaussian, StartReport | None]:
     """Compute the starts called ``names`` and return the one with the highest ELBO.
 
     Returns:
-        The start, and the report (None under ``jit``).
+        The start, with a dense scale up to 1000 dimensions, and the report (None under ``jit``).
 
     Raises:
         ValueError: if every start fails or has a bound that is not finite; the reasons are named.
     """
-    failed, names = {}, list(names)
+    failed, names = {}, list(dict.fromkeys(names))
+    dense = init_loc.size <= MAX_DENSE_DIM
     if not dense and "laplace" in names:
         names.remove("laplace")
         size = init_loc.size
@@ -78,17 +90,17 @@ def best_start(
 
     @jax.jit
     def compute(rng_key, init_loc):
-        noise_key, start_key = random.split(rng_key)
+        noise_key, path_key, start_key = random.split(rng_key, 3)
         noise = random.normal(noise_key, (NUM_ELBO_DRAWS, init_loc.size), init_loc.dtype)
+        setting = Setting(path_key, names, density, init_loc)
         keys = random.split(start_key, len(names))
-        starts = [
-            STARTS[name](key, density, init_loc) for name, key in zip(names, keys, strict=True)
-        ]
-        if dense:
-            starts = [_as_dense(start) for start in starts]
-        elbos = jnp.stack([_elbo(density, start, noise) for start in starts])
+        starts = _alike(
+            [STARTS[name](key, setting) for name, key in zip(names, keys, strict=True)], dense
+        )
+        # one program for all bounds
+        elbos = lax.map(lambda start: _elbo(density, start, noise), starts)
         best = jnp.argmax(jnp.where(jnp.isfinite(elbos), elbos, -jnp.inf))
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves)[best], *starts), elbos, best
+        return jax.tree.map(lambda leaf: leaf[best], starts), elbos, best
 
     if not names:
         _raise_no_start(failed)
@@ -103,7 +115,19 @@ def best_start(
             report.failed[name] = _REASONS.get(name, "{elbo}").format(elbo=f"its ELBO is {elbo}")
     if not report.elbo:
         _raise_no_start(report.failed)
+    if not dense and report.chosen != "pathfinder":
+        start = Gaussian(start.loc, start.scale)
     return start, report
+
+
+def _alike(starts: list[Gaussian], dense: bool) -> Gaussian:
+    """The starts in one form, stacked."""
+    if dense:
+        starts = [start.dense() for start in starts]
+    else:
+        ranks = [start.core.shape[-1] for start in starts if start.core is not None]
+        starts = [start.low_rank(ranks[0]) if ranks else start for start in starts]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
 
 
 def check_starts(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -122,55 +146,41 @@ def _raise_no_start(failed: dict[str, str]) -> None:
     )
 
 
-def _as_dense(start: Start) -> Start:
-    return start if start.scale.ndim == 2 else Start(start.loc, jnp.diag(start.scale))
+def _elbo(density: UnconstrainedDensity, start: Gaussian, noise: Array) -> Array:
+    return density.batch(start.draw(noise)).mean() + start.entropy(noise)
 
 
-def _elbo(density: UnconstrainedDensity, start: Start, noise: Array) -> Array:
-    entropy = start.log_scale() - jax.scipy.stats.norm.logpdf(noise).sum(-1).mean()
-    return density.batch(start.draw(noise)).mean() + entropy
+def _from_init_loc(rng_key: Array, setting: Setting) -> Gaussian:
+    return Gaussian(setting.init_loc, jnp.full_like(setting.init_loc, INIT_SCALE))
 
 
-def _from_init_loc(rng_key: Array, density: UnconstrainedDensity, init_loc: Array) -> Start:
-    return Start(init_loc, jnp.full_like(init_loc, INIT_SCALE))
-
-
-def _laplace(rng_key: Array, density: UnconstrainedDensity, init_loc: Array) -> Start:
-    """Mode by L-BFGS, covariance from the inverse Hessian; NaN where it is not definite."""
-    mode = _find_mode(density, init_loc)
-    precision = -jax.hessian(density)(mode)
+def _laplace(rng_key: Array, setting: Setting) -> Gaussian:
+    """The mode, and the inverse Hessian there as covariance; NaN where it is not definite."""
+    mode = setting.last.point
+    precision = -_hessian(setting.density, mode)
     precision = 0.5 * (precision + precision.mT)
     # L^-T of the reversed factor gives the lower factor of the inverse
     factor = jnp.linalg.cholesky(jnp.flip(precision))
     identity = jnp.eye(mode.size, dtype=mode.dtype)
-    return Start(mode, jax.scipy.linalg.solve_triangular(jnp.flip(factor).mT, identity, lower=True))
+    scale = jax.scipy.linalg.solve_triangular(jnp.flip(factor).mT, identity, lower=True)
+    return Gaussian(jnp.where(jnp.isfinite(setting.last.value), mode, jnp.nan), scale)
 
 
-def _find_mode(density: UnconstrainedDensity, init_loc: Array) -> Array:
-    def loss(point):
-        return -density(point)
+def _hessian(density: UnconstrainedDensity, point: Array) -> Array:
+    """The Hessian, some rows at a time."""
+    identity = jnp.eye(point.size, dtype=point.dtype)
 
-    optimizer = optax.lbfgs(memory_size=20)
-    value_and_grad = optax.value_and_grad_from_state(loss)
-    tolerance = 100.0 * jnp.finfo(init_loc.dtype).eps
+    def row(tangent: Array) -> Array:
+        return jax.jvp(jax.grad(density), (point,), (tangent,))[1]
 
-    def step(carry):
-        point, state, _, count = carry
-        value, grad = value_and_grad(point, state=state)
-        updates, state = optimizer.update(grad, state, point, value=value, grad=grad, value_fn=loss)
-        moved = jnp.abs(updates).max() / (1.0 + jnp.abs(point).max())
-        return optax.apply_updates(point, updates), state, moved, count + 1
-
-    def goes_on(carry):
-        _, _, moved, count = carry
-        return (count < MAX_NEWTON_STEPS) & (moved > tolerance)
-
-    state = (init_loc, optimizer.init(init_loc), jnp.full((), jnp.inf, init_loc.dtype), 0)
-    return lax.while_loop(goes_on, step, state)[0]
+    if point.size <= HESSIAN_CHUNK_SIZE:
+        return jax.vmap(row)(identity)
+    return lax.map(row, identity, batch_size=HESSIAN_CHUNK_SIZE)
 
 
-def _mean_field(rng_key: Array, density: UnconstrainedDensity, init_loc: Array) -> Start:
+def _mean_field(rng_key: Array, setting: Setting) -> Gaussian:
     """A short mean-field fit by Adam on the reparameterised ELBO."""
+    density, init_loc = setting.density, setting.init_loc
     optimizer = optax.adam(optax.cosine_decay_schedule(MEAN_FIELD_LEARNING_RATE, MEAN_FIELD_STEPS))
 
     def loss(params, noise):
@@ -187,15 +197,22 @@ def _mean_field(rng_key: Array, density: UnconstrainedDensity, init_loc: Array) 
     params = (init_loc, jnp.full_like(init_loc, jnp.log(INIT_SCALE)))
     keys = random.split(rng_key, MEAN_FIELD_STEPS)
     ((loc, log_scale), _), _ = lax.scan(step, (params, optimizer.init(params)), keys)
-    return Start(loc, jnp.exp(log_scale))
+    return Gaussian(loc, jnp.exp(log_scale))
 
 
-STARTS: dict[str, Callable[[Array, UnconstrainedDensity, Array], Start]] = {
+def _pathfinder(rng_key: Array, setting: Setting) -> Gaussian:
+    """The best Gaussian on the path to the mode."""
+    return setting.best
+
+
+STARTS: dict[str, Callable[[Array, Setting], Gaussian]] = {
     "init_loc": _from_init_loc,
     "laplace": _laplace,
     "mean_field": _mean_field,
+    "pathfinder": _pathfinder,
 }
 
 _REASONS = {
-    "laplace": "the search for the mode diverged or the Hessian there is not negative definite"
+    "laplace": "the search for the mode diverged or the Hessian there is not negative definite",
+    "pathfinder": "no point on the path to the mode gives a finite ELBO",
 }

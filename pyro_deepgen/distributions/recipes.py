@@ -55,6 +55,9 @@ def realnvp(
 ) -> Flow:
     r"""Affine couplings with alternating masks; both directions are one pass.
 
+    As in the paper, the affine map is that of data to noise, :math:`z_B = x_B e^{s(x_A)} + t(x_A)`,
+    which trains more steadily on data than its inverse.
+
     Args:
         input_dim: number ``D`` of inputs, 1 included.
         num_transforms: number of couplings.
@@ -72,7 +75,7 @@ def realnvp(
         Dinh et al. 2017, Density estimation using Real NVP.
     """
     steps = couplings(input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation)
-    return make_flow(input_dim, [grouped(steps)], base_dist)
+    return make_flow(input_dim, [grouped(oriented(steps, "log_prob"))], base_dist)
 
 
 def flowpp(

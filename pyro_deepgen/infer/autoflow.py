@@ -14,7 +14,6 @@ from ..distributions.transforms import (
     ConditionedTransform,
     DenseAffine,
     ElementwiseAffine,
-    FixedAffine,
 )
 from .latent_space import LatentSpace, UnconstrainedDensity
 from .starts import StartReport, best_start, check_starts
@@ -29,9 +28,10 @@ class AutoFlow(AutoContinuous):
     r"""A flow over the joint unconstrained latent vector, a drop-in guide of the host.
 
     At setup several Gaussian starts are computed and compared by their ELBO. The flow stands on the
-    best one: a fixed affine layer from the start, below it a trained dense affine layer
-    (elementwise beyond 200 dimensions), below that the flow itself, both the identity at first.
-    Training therefore begins at the best start, in its scale and correlation.
+    best one: a fixed affine layer from the start (low rank plus diagonal beyond 1000 dimensions),
+    below it a trained dense affine layer (elementwise beyond 200 dimensions), below that the flow
+    itself, both the identity at first. Training therefore begins at the best start, in its scale
+    and correlation.
 
     Args:
         model: a Pyro model whose latent variables are all continuous.
@@ -39,7 +39,8 @@ class AutoFlow(AutoContinuous):
             :func:`~pyro_deepgen.distributions.nsf`, or a :class:`~pyro_deepgen.distributions.Flow`
             of that dimension without context.
         init: starts to compare, one or several of ``'init_loc'`` (a narrow Gaussian at the initial
-            location), ``'laplace'`` and ``'mean_field'`` (a short fit).
+            location), ``'laplace'``, ``'mean_field'`` (a short fit) and ``'pathfinder'`` (the best
+            of the Gaussians along the way to the mode).
         init_loc_fn: the host's per-site initialisation function.
         args: positional arguments of the model. If ``args`` or ``kwargs`` are given the guide is
             built at once, else at its first call.
@@ -72,7 +73,7 @@ class AutoFlow(AutoContinuous):
         model: Callable,
         flow: Flow | Callable[[int], Flow] = nsf,
         *,
-        init: str | Sequence[str] = ("init_loc", "laplace", "mean_field"),
+        init: str | Sequence[str] = ("init_loc", "laplace", "mean_field", "pathfinder"),
         init_loc_fn: Callable = init_to_median,
         args: tuple | None = None,
         kwargs: dict | None = None,
@@ -94,10 +95,10 @@ class AutoFlow(AutoContinuous):
         density = UnconstrainedDensity(self._plain_model[0], self._space, args, kwargs)
         dense = self.latent_dim <= MAX_DENSE_DIM
         with torch.enable_grad(), poutine.block():
-            start, self.init_report = best_start(self.init, density, self._init_loc(), dense)
+            start, self.init_report = best_start(self.init, density, self._init_loc())
         flow = _build_flow(self._flow_argument[0], self.latent_dim)
         affine = DenseAffine if dense and self.latent_dim > 1 else ElementwiseAffine
-        layers = [affine(self.latent_dim), FixedAffine(start.loc, start.scale)]
+        layers = [affine(self.latent_dim), start.layer()]
         self.flow = Flow(flow.base_dist, [*flow.transforms, *layers]).to(start.loc)
 
     def _check_plates(self) -> None:

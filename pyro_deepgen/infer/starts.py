@@ -2,40 +2,30 @@ r"""Gaussian starts for a flow guide, compared by their ELBO.
 
 Each start proposes :math:`q(z) = N(m, L L^T)` on the unconstrained space. The one with the highest
 evidence lower bound, estimated with common noise, becomes the affine layer the flow stands on.
+Laplace and Pathfinder share one path to the mode.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 from .._numerics.checks import check_choice
+from .gaussian import Gaussian
 from .latent_space import UnconstrainedDensity
+from .pathfinder import best_on_path
+from .quasi_newton import PathPoint, ascent
 
-__all__ = ["STARTS", "Start", "StartReport", "best_start"]
+__all__ = ["STARTS", "StartReport", "best_start", "check_starts"]
 
 INIT_SCALE = 0.1
 NUM_ELBO_DRAWS = 128
 MEAN_FIELD_STEPS = 400
 MEAN_FIELD_PARTICLES = 8
 MEAN_FIELD_LEARNING_RATE = 0.05
-MAX_NEWTON_STEPS = 200
-
-
-@dataclass(frozen=True)
-class Start:
-    """A Gaussian: ``loc`` of shape ``(D,)``, ``scale`` of shape ``(D,)`` or lower ``(D, D)``."""
-
-    loc: Tensor
-    scale: Tensor
-
-    def draw(self, noise: Tensor) -> Tensor:
-        return self.loc + (noise * self.scale if self.scale.ndim == 1 else noise @ self.scale.mT)
-
-    def log_scale(self) -> Tensor:
-        return (self.scale if self.scale.ndim == 1 else self.scale.diagonal()).log().sum()
+MAX_DENSE_DIM = 1000
 
 
 @dataclass
@@ -57,22 +47,48 @@ class StartError(RuntimeError):
     """A start that could not be computed; the message says why."""
 
 
+class Setting:
+    """What the starts share: the log density, where to begin, and the path from there to a mode."""
+
+    def __init__(self, density: UnconstrainedDensity, init_loc: Tensor):
+        self.density, self.init_loc = density, init_loc
+        self.dense = init_loc.numel() <= MAX_DENSE_DIM
+
+    @cached_property
+    def path(self) -> list[PathPoint]:
+        path = []
+        for place in ascent(self.density, self.init_loc):
+            path.append(place)
+            if not (place.value.isfinite() and place.grad.isfinite().all()):
+                raise StartError(
+                    "the log density or its gradient is not finite at the initial location"
+                )
+        return path
+
+
 def best_start(
-    names: Sequence[str], density: UnconstrainedDensity, init_loc: Tensor, dense: bool
-) -> tuple[Start, StartReport]:
+    names: Sequence[str], density: UnconstrainedDensity, init_loc: Tensor
+) -> tuple[Gaussian, StartReport]:
     """Compute the starts called ``names`` and return the one with the highest ELBO.
+
+    Returns:
+        The start, with a dense scale up to 1000 dimensions, and the report.
 
     Raises:
         ValueError: if every start fails or has a bound that is not finite; the reasons are named.
     """
     report, starts = StartReport(), {}
+    setting = Setting(density, init_loc)
     noise = torch.randn(NUM_ELBO_DRAWS, init_loc.numel()).to(init_loc)
-    for name in names:
+    for name in dict.fromkeys(names):
         try:
-            starts[name] = STARTS[name](density, init_loc, dense)
-            report.elbo[name] = _elbo(density, starts[name], noise)
-        except StartError as error:
-            report.failed[name] = str(error)
+            start = STARTS[name](setting)
+            report.elbo[name] = _elbo(density, start, noise)
+            starts[name] = start.dense() if setting.dense else start
+        except (StartError, ArithmeticError, RuntimeError, ValueError) as error:
+            # the model may raise what it likes far from its mass
+            known = isinstance(error, StartError)
+            report.failed[name] = str(error) if known else f"{type(error).__name__}: {error}"
     if not report.elbo:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in report.failed.items())
         raise ValueError(
@@ -91,25 +107,25 @@ def check_starts(names: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(check_choice("init", name, tuple(STARTS)) for name in names)
 
 
-def _elbo(density: UnconstrainedDensity, start: Start, noise: Tensor) -> float:
+def _elbo(density: UnconstrainedDensity, start: Gaussian, noise: Tensor) -> float:
     with torch.no_grad():
-        entropy = start.log_scale() - Normal(0.0, 1.0).log_prob(noise).sum(-1).mean()
-        value = float(density.batch(start.draw(noise)).mean() + entropy)
+        value = float(density.batch(start.draw(noise)).mean() + start.entropy(noise))
     if value != value or abs(value) == float("inf"):
         raise StartError(f"its ELBO is {value}")
     return value
 
 
-def _from_init_loc(density: UnconstrainedDensity, init_loc: Tensor, dense: bool) -> Start:
-    return Start(init_loc, torch.full_like(init_loc, INIT_SCALE))
+def _from_init_loc(setting: Setting) -> Gaussian:
+    return Gaussian(setting.init_loc, torch.full_like(setting.init_loc, INIT_SCALE))
 
 
-def _laplace(density: UnconstrainedDensity, init_loc: Tensor, dense: bool) -> Start:
-    """Mode by L-BFGS, covariance from the inverse Hessian (its diagonal where not ``dense``)."""
-    mode = _find_mode(density, init_loc)
-    if not dense:
-        raise StartError(f"its Hessian is not computed beyond the dense limit (D={mode.numel()})")
-    precision = -torch.autograd.functional.hessian(density, mode)
+def _laplace(setting: Setting) -> Gaussian:
+    """The mode, and the inverse Hessian there as covariance."""
+    if not setting.dense:
+        size = setting.init_loc.numel()
+        raise StartError(f"its Hessian is not computed beyond the dense limit (D={size})")
+    mode = setting.path[-1].point
+    precision = -torch.autograd.functional.hessian(setting.density, mode)
     precision = 0.5 * (precision + precision.mT)
     if not precision.isfinite().all():
         raise StartError("the Hessian at the mode is not finite")
@@ -121,49 +137,38 @@ def _laplace(density: UnconstrainedDensity, init_loc: Tensor, dense: bool) -> St
     inverse = torch.linalg.solve_triangular(factor.flip(0, 1).mT, identity, upper=False)
     if not (inverse.isfinite().all() and (inverse.diagonal() > 0).all()):
         raise StartError("the Hessian at the mode is singular")
-    return Start(mode, inverse)
+    return Gaussian(mode, inverse)
 
 
-def _find_mode(density: UnconstrainedDensity, init_loc: Tensor) -> Tensor:
-    point = init_loc.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [point], max_iter=MAX_NEWTON_STEPS, history_size=20, line_search_fn="strong_wolfe"
-    )
-
-    def closure():
-        optimizer.zero_grad()
-        loss = -density(point)
-        if loss.isnan():
-            raise StartError("the log density became NaN on the way to the mode")
-        (point.grad,) = torch.autograd.grad(loss, [point])
-        return loss.detach()
-
-    optimizer.step(closure)
-    if not point.isfinite().all():
-        raise StartError("the search for the mode diverged")
-    return point.detach()
-
-
-def _mean_field(density: UnconstrainedDensity, init_loc: Tensor, dense: bool) -> Start:
+def _mean_field(setting: Setting) -> Gaussian:
     """A short mean-field fit by Adam on the reparameterised ELBO."""
-    loc = init_loc.clone().requires_grad_()
-    log_scale = torch.full_like(init_loc, INIT_SCALE).log().requires_grad_()
+    loc = setting.init_loc.clone().requires_grad_()
+    log_scale = torch.full_like(loc, INIT_SCALE).log().requires_grad_()
     optimizer = torch.optim.Adam([loc, log_scale], lr=MEAN_FIELD_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, MEAN_FIELD_STEPS)
     for _ in range(MEAN_FIELD_STEPS):
         noise = torch.randn(MEAN_FIELD_PARTICLES, loc.numel()).to(loc)
-        bound = density.batch(loc + noise * log_scale.exp()).mean() + log_scale.sum()
+        bound = setting.density.batch(loc + noise * log_scale.exp()).mean() + log_scale.sum()
         grads = torch.autograd.grad(-bound, [loc, log_scale])
         if not all(grad.isfinite().all() for grad in grads):
             raise StartError("its gradient became infinite or NaN")
         loc.grad, log_scale.grad = grads
         optimizer.step()
         schedule.step()
-    return Start(loc.detach(), log_scale.detach().exp())
+    return Gaussian(loc.detach(), log_scale.detach().exp())
 
 
-STARTS: dict[str, Callable[[UnconstrainedDensity, Tensor, bool], Start]] = {
+def _pathfinder(setting: Setting) -> Gaussian:
+    """The best Gaussian on the path to the mode."""
+    found = best_on_path(setting.density, setting.path)
+    if found is None:
+        raise StartError("no point on the path to the mode gives a finite ELBO")
+    return found
+
+
+STARTS: dict[str, Callable[[Setting], Gaussian]] = {
     "init_loc": _from_init_loc,
     "laplace": _laplace,
     "mean_field": _mean_field,
+    "pathfinder": _pathfinder,
 }

@@ -6,6 +6,7 @@ Adam for a training step. Medians over interleaved rounds. Needs the ``bench`` e
 
     python tests/benchmarks/flows.py torch --dims 2 16 64 --output torch.json
     python tests/benchmarks/flows.py jax --dims 2 16 64 --output jax.json
+    python tests/benchmarks/flows.py summary --dims 64 --input torch.json jax.json
 """
 
 import argparse
@@ -23,6 +24,9 @@ OPERATIONS = ("log_prob", "train", "sample", "joint")
 
 
 def main(args):
+    if args.backend == "summary":
+        print(summary([json.loads(Path(path).read_text()) for path in args.input], args.dims))
+        return None
     if args.device == "cpu":
         os.environ["OMP_NUM_THREADS"] = "1"
         flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -100,6 +104,27 @@ def table(rows: list[dict], dim: int, family: str, operations) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(reports: list[dict], dims: list[int]) -> str:
+    """Return a markdown table of ratios to the floor: ours, and in brackets the best peer's."""
+    lines = ["| D | flow | " + " | ".join(OPERATIONS) + " |", "|---" * (len(OPERATIONS) + 2) + "|"]
+    keys = {(row["dim"], row["family"]): None for row in reports[0]["rows"] if row["dim"] in dims}
+    for dim, family in keys:
+        cells = []
+        for name in OPERATIONS:
+            parts = []
+            for report in reports:
+                seconds = {
+                    row["library"]: row["seconds"][name]
+                    for row in report["rows"]
+                    if (row["dim"], row["family"]) == (dim, family)
+                }
+                floor, ours = seconds.pop("floor"), seconds.pop("ours")
+                parts.append(f"{ours / floor:.1f} ({min(seconds.values()) / floor:.1f})")
+            cells.append(" · ".join(parts))
+        lines.append(f"| {dim} | {family} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def write(path: str | None, report: dict) -> None:
     if path:
         temporary = Path(f"{path}.part")
@@ -109,7 +134,7 @@ def write(path: str | None, report: dict) -> None:
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("backend", choices=["torch", "jax"])
+    parser.add_argument("backend", choices=["torch", "jax", "summary"])
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 16, 64])
     parser.add_argument("--families", nargs="+", help="default: all")
     parser.add_argument("--only", nargs="+", help="libraries, default: all")
@@ -119,6 +144,7 @@ def parse_args(argv=None):
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--extra", action="store_true", help="memory (torch), compiling (JAX)")
     parser.add_argument("--output", help="JSON file")
+    parser.add_argument("--input", nargs="+", help="JSON files to summarise, in this order")
     return parser.parse_args(argv)
 
 
