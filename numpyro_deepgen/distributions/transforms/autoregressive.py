@@ -11,13 +11,15 @@ from numpyro.distributions import constraints
 from ..._numerics.checks import check_choice
 from ...nn import MaskedDense
 from ...ops._random import check_rng_key
-from ._fixed_point import fixed_point
+from ._fixed_point import fixed_point, passes
 from ._implicit import triangular_inverse
 from .base import Transform
 from .elementwise import AffineMap, ElementwiseMap, start_last_layer, vector_support
 
 __all__ = ["MaskedAutoregressive"]
 
+# inputs up to which as many passes as inputs are the fastest inverse
+MAX_PASSES_DIM = 2
 # inputs up to which visiting one after the other is the faster inverse on an accelerator
 MAX_INCREMENTAL_DIM = 16
 
@@ -41,8 +43,9 @@ class MaskedAutoregressive(Transform):
         context_dim: size of the context, 0 for none.
         order: ``'natural'``, ``'reversed'`` or the inputs in the order in which they are visited.
         activation: activation of the network.
-        solver: of the inverse: ``'incremental'``, ``'fixed_point'``, or ``'auto'``: the fixed point
-            on an accelerator for more than 16 inputs, else incremental.
+        solver: of the inverse: ``'incremental'``, ``'fixed_point'``, or ``'auto'``: as many passes
+            as inputs up to two inputs, the fixed point on an accelerator for more than 16 inputs,
+            else incremental.
 
     Raises:
         ValueError: if the solver has another name.
@@ -111,6 +114,8 @@ def _image(transform: MaskedAutoregressive, x: Array, context: Array | None):
 def _solve(transform: MaskedAutoregressive, y: Array, context: Array | None):
     if transform.solver == "fixed_point":
         return _solve_in_parallel(transform, y, context)
+    if transform.solver == "auto" and transform.input_dim <= MAX_PASSES_DIM:
+        return _solve_in_parallel(transform, y, context, passes)
     if transform.solver == "incremental" or transform.input_dim <= MAX_INCREMENTAL_DIM:
         return _solve_in_turn(transform, y, context)
     return lax.platform_dependent(
@@ -122,7 +127,12 @@ def _solve_in_turn(transform: MaskedAutoregressive, y: Array, context: Array | N
     return transform.network.solve(transform.elementwise.inverse_and_log_det, y, context)
 
 
-def _solve_in_parallel(transform: MaskedAutoregressive, y: Array, context: Array | None):
+def _solve_in_parallel(
+    transform: MaskedAutoregressive,
+    y: Array,
+    context: Array | None,
+    solver: Callable = fixed_point,
+):
     def solve(x):
         return transform.elementwise.inverse_and_log_det(y, transform.network(x, context))
 
@@ -133,4 +143,4 @@ def _solve_in_parallel(transform: MaskedAutoregressive, y: Array, context: Array
         leaf for leaf in jax.tree.leaves((transform, y, context)) if eqx.is_inexact_array(leaf)
     ]
     dtype = jnp.result_type(*arrays)
-    return fixed_point(solve, jnp.zeros(leading + y.shape[-1:], dtype))
+    return solver(solve, jnp.zeros(leading + y.shape[-1:], dtype))

@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from ..._numerics.checks import check_choice
 from ...nn import MaskedDense
-from ._fixed_point import fixed_point
+from ._fixed_point import fixed_point, passes
 from ._implicit import triangular_inverse
 from .base import Transform
 from .elementwise import AffineMap, ElementwiseMap, start_free, vector_support
 
 __all__ = ["MaskedAutoregressive"]
 
+# inputs up to which as many passes as inputs are the fastest inverse
+MAX_PASSES_DIM = 2
 # inputs up to which visiting one after the other is the faster inverse on an accelerator
 MAX_INCREMENTAL_DIM = 16
 
@@ -37,8 +39,9 @@ class MaskedAutoregressive(Transform):
         context_dim: size of the context, 0 for none.
         order: ``'natural'``, ``'reversed'`` or the inputs in the order in which they are visited.
         activation: activation of the network.
-        solver: of the inverse: ``'incremental'``, ``'fixed_point'``, or ``'auto'``: the fixed point
-            on an accelerator for more than 16 inputs, else incremental.
+        solver: of the inverse: ``'incremental'``, ``'fixed_point'``, or ``'auto'``: as many passes
+            as inputs up to two inputs, the fixed point on an accelerator for more than 16 inputs,
+            else incremental.
 
     Raises:
         ValueError: if the solver has another name.
@@ -99,18 +102,23 @@ class MaskedAutoregressive(Transform):
 
     def _solve(self, y: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         solve_input = self.elementwise.inverse_and_log_det
-        if not self._is_parallel(y):
+        solver = self._solver(y)
+        if solver is None:
             return self.network.solve(solve_input, y, context)
         leading = y.shape[:-1]
         if context is not None:
             leading = torch.broadcast_shapes(leading, context.shape[:-1])
         start = y.new_zeros(leading + y.shape[-1:])
-        return fixed_point(lambda x: solve_input(y, self.network(x, context)), start)
+        return solver(lambda x: solve_input(y, self.network(x, context)), start)
 
-    def _is_parallel(self, y: Tensor) -> bool:
+    def _solver(self, y: Tensor) -> Callable | None:
+        """Return the solver that works on all inputs at once, or None."""
         if self.solver != "auto":
-            return self.solver == "fixed_point"
-        return y.device.type != "cpu" and self.input_dim > MAX_INCREMENTAL_DIM
+            return fixed_point if self.solver == "fixed_point" else None
+        if self.input_dim <= MAX_PASSES_DIM:
+            return passes
+        on_accelerator = y.device.type != "cpu" and self.input_dim > MAX_INCREMENTAL_DIM
+        return fixed_point if on_accelerator else None
 
 
 class _Image(nn.Module):
