@@ -121,7 +121,7 @@ def main(args):
     if args.table:
         print(markdown(read(args.out)))
         return
-    budget = Budget(args.num_steps)
+    budget = Budget(args.num_steps, eval_every=args.eval_every)
     for data in args.data:
         table = load_table(data)
         for family in args.families:
@@ -137,6 +137,7 @@ def parse_args(argv=None):
     parser.add_argument("--learning-rates", nargs="+", type=float, default=[1e-3, 5e-3])
     parser.add_argument("--num-seeds", type=int, default=3)
     parser.add_argument("--num-steps", type=int, default=1000, help="steps of a fit at most")
+    parser.add_argument("--eval-every", type=int, default=20, help="steps between evaluations")
     parser.add_argument("--out", type=Path, required=True, help="JSONL file, appended to")
     parser.add_argument("--table", action="store_true", help="print the table of the file")
     return parser.parse_args(argv)
