@@ -74,8 +74,8 @@ def constants_first(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: (kinds[name], name))
 
 
-# what a host's own base class adds
-HOSTS_OWN = {("AutoFlow", "prefix")}
+# what a host's own base class adds, and where it keeps parameters
+HOSTS_OWN = {("AutoFlow", "prefix"), ("importance_resample", "params")}
 
 
 def parameters(function, owner: str = "") -> list[tuple]:

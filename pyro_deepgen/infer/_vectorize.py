@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._random_state import unmoved_random_state
 
-__all__ = ["plate_nesting_if_vectorizable"]
+__all__ = ["drawn_sites", "is_delta", "plate_nesting_if_vectorizable", "scored_traces"]
 
 NUM_TESTED = 3
 TOLERANCE = 1e-3
@@ -27,8 +27,8 @@ def plate_nesting_if_vectorizable(
     """
     with unmoved_random_state(), poutine.block(), pyro.validation_enabled(False):
         try:
-            nesting = _nesting(*_run(model, guide, args, kwargs))
-            together = _run(
+            nesting = _nesting(*scored_traces(model, guide, args, kwargs))
+            together = scored_traces(
                 pyro.plate("_particles", NUM_TESTED, dim=-1 - nesting)(model),
                 pyro.plate("_particles", NUM_TESTED, dim=-1 - nesting)(guide),
                 args,
@@ -46,7 +46,7 @@ def plate_nesting_if_vectorizable(
     return nesting
 
 
-def _run(model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
+def scored_traces(model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
     """Scored traces of the guide and of the model on its draws."""
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     replayed = poutine.replay(model, trace=guide_trace)
@@ -68,7 +68,8 @@ def _nesting(*traces) -> int:
     return max((-frame.dim for frame in frames), default=0)
 
 
-def _drawn(trace) -> dict[str, dict]:
+def drawn_sites(trace) -> dict[str, dict]:
+    """The sample sites of a trace by name, without the indices of minibatches."""
     nodes = prune_subsample_sites(trace).nodes.items()
     return {name: node for name, node in nodes if node["type"] == "sample"}
 
@@ -76,7 +77,7 @@ def _drawn(trace) -> dict[str, dict]:
 def _totals(trace, nesting: int) -> Tensor:
     """Log density of each particle."""
     total = torch.zeros(NUM_TESTED)
-    for name, node in _drawn(trace).items():
+    for name, node in drawn_sites(trace).items():
         log_prob = node["log_prob"]
         if log_prob.dim() != nesting + 1 or len(log_prob) != NUM_TESTED:
             raise ValueError(f"site {name!r} does not follow the particles")
@@ -90,19 +91,22 @@ def _run_alone(model: Callable, guide: Callable, args: tuple, kwargs: dict, toge
         name: node["value"]
         for trace in together
         for name, node in trace.nodes.items()
-        if node["type"] == "sample" and name not in _drawn(trace) and name != "_particles"
+        if node["type"] == "sample" and name not in drawn_sites(trace) and name != "_particles"
     }
-    shapes = poutine.trace(guide).get_trace(*args, **kwargs)
-    draws = {
-        name: node["value"][i].reshape(shapes.nodes[name]["value"].shape)
-        for name, node in _drawn(together[0]).items()
-        if not _is_delta(node["fn"])
-    }
+    drawn = drawn_sites(together[0])
+    alone = poutine.trace(guide).get_trace(*args, **kwargs)
+    for name, node in list(alone.nodes.items()):
+        if name in drawn and not is_delta(node["fn"]):
+            node["value"] = drawn[name]["value"][i].reshape(node["value"].shape)
+        else:
+            alone.remove_node(name)
     model = poutine.condition(model, data=minibatches)
-    return _run(model, poutine.condition(guide, data=minibatches | draws), args, kwargs)
+    # replayed, not conditioned on: the model's replay takes no observed site
+    guide = poutine.replay(poutine.condition(guide, data=minibatches), trace=alone)
+    return scored_traces(model, guide, args, kwargs)
 
 
-def _is_delta(fn) -> bool:
+def is_delta(fn) -> bool:
     """Whether the draw is a function of other draws."""
     while isinstance(fn, (Independent, MaskedDistribution, ExpandedDistribution)):
         fn = fn.base_dist
