@@ -121,7 +121,7 @@ def low_rank_factor(rng, dim, rank):
 def test_fixed_low_rank_layer_agrees_with_the_dense_matrix(backend):
     rng = np.random.default_rng(3)
     loc, scale, frame, core = low_rank_factor(rng, 5, 2)
-    layers = backend.load("infer.fixed_low_rank")
+    layers = backend.load("infer.starts.fixed_low_rank")
     layer = layers.FixedLowRank(*(backend.array(a) for a in (loc, scale, frame, core)))
     matrix = scale[:, None] * (np.eye(5) + frame @ (core - np.eye(2)) @ frame.T)
     x = rng.standard_normal((4, 3, 5))
@@ -137,7 +137,7 @@ def test_fixed_low_rank_layer_agrees_with_the_dense_matrix(backend):
 def test_low_rank_gaussian_as_a_dense_one(backend):
     rng = np.random.default_rng(4)
     arrays = [backend.array(a) for a in low_rank_factor(rng, 6, 2)]
-    gaussian = backend.load("infer.gaussian").Gaussian(*arrays)
+    gaussian = backend.load("infer.starts.gaussian").Gaussian(*arrays)
     dense, noise = gaussian.dense(), backend.array(rng.standard_normal((3, 6)))
     scale = backend.numpy(dense.scale)
     assert np.allclose(scale, np.tril(scale)) and (np.diag(scale) > 0).all()
@@ -149,7 +149,7 @@ def test_low_rank_gaussian_as_a_dense_one(backend):
 
 
 def test_bad_low_rank_layers(backend):
-    layer = backend.load("infer.fixed_low_rank").FixedLowRank
+    layer = backend.load("infer.starts.fixed_low_rank").FixedLowRank
     loc, scale, frame, core = (
         backend.array(a) for a in low_rank_factor(np.random.default_rng(5), 4, 2)
     )

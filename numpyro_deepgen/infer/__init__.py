@@ -1,11 +1,9 @@
 """Inference objects of the host: guides, their training, and the use of a trained guide."""
 
 from .autoflow import AutoFlow
-from .fit import fit
-from .fit_result import FitError, FitResult
-from .importance import importance_resample
-from .importance_result import ImportanceResult
+from .importance import ImportanceResult, importance_resample
 from .starts import StartReport
+from .training import FitError, FitResult, fit
 
 __all__ = [
     "AutoFlow",

@@ -12,9 +12,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .._numerics.checks import check_choice
+from ..._numerics.checks import check_choice
+from ..latent_space import UnconstrainedDensity
 from .gaussian import Gaussian
-from .latent_space import UnconstrainedDensity
 from .pathfinder import best_on_path
 from .quasi_newton import PathPoint, ascent
 

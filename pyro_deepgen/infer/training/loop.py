@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from .fit_checkpoint import read_checkpoint, write_checkpoint
-from .fit_result import FitError, FitLog, FitResult
-from .fit_settings import FitSettings
+from .checkpoint import read_checkpoint, write_checkpoint
+from .result import FitError, FitLog, FitResult
+from .settings import FitSettings
 
 __all__ = ["RATES", "Trainer", "run_fit"]
 

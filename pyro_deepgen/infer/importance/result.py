@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._numerics.checks import check_positive_int
-from .._numerics.importance import resample_indices
+from ..._numerics.checks import check_positive_int
+from ..._numerics.importance import resample_indices
 
 __all__ = ["ImportanceResult"]
 

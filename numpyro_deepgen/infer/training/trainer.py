@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 
 class SVITrainer:
-    """State of a fit and its steps, as the trainer of ``fit_loop`` is described.
+    """State of a fit and its steps, as the trainer of ``loop`` is described.
 
     Args:
         rng_key: key of the start and of every step.

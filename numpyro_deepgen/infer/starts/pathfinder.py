@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, random
 
+from ..latent_space import UnconstrainedDensity
 from .gaussian import Gaussian
-from .latent_space import UnconstrainedDensity
 from .quasi_newton import PathPoint, ascent, start_point
 
 __all__ = ["best_on_path"]

@@ -12,11 +12,11 @@ from jax import Array, random
 from numpyro import handlers
 from numpyro.infer.util import get_importance_trace
 
-from .._numerics.checks import check_positive_int
-from .._numerics.importance import MAX_KHAT, MIN_PROPOSALS, summarize_weights
-from .fit_settings import check_arguments, check_callables
-from .importance_result import ImportanceResult, choose
-from .importance_sites import SiteKind, check_plates, check_sites
+from ..._numerics.checks import check_positive_int
+from ..._numerics.importance import MAX_KHAT, MIN_PROPOSALS, summarize_weights
+from ..arguments import check_arguments, check_callables
+from .result import ImportanceResult, choose
+from .sites import SiteKind, check_plates, check_sites
 
 __all__ = ["importance_resample"]
 

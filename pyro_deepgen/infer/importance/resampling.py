@@ -9,13 +9,13 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from .._numerics.checks import check_positive_int
-from .._numerics.importance import MAX_KHAT, MIN_PROPOSALS, summarize_weights
-from ._random_state import unmoved_random_state
-from ._vectorize import drawn_sites, is_delta, plate_nesting_if_vectorizable, scored_traces
-from .fit_settings import check_arguments, check_callables
-from .importance_result import ImportanceResult, choose
-from .importance_sites import SiteKind, check_plates, check_sites
+from ..._numerics.checks import check_positive_int
+from ..._numerics.importance import MAX_KHAT, MIN_PROPOSALS, summarize_weights
+from .._random_state import unmoved_random_state
+from .._vectorize import drawn_sites, is_delta, plate_nesting_if_vectorizable, scored_traces
+from ..arguments import check_arguments, check_callables
+from .result import ImportanceResult, choose
+from .sites import SiteKind, check_plates, check_sites
 
 __all__ = ["importance_resample"]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 from pyro.infer import ELBO
 
-from .fit_loop import run_fit
-from .fit_result import FitResult
-from .fit_settings import FitSettings, check_arguments, check_callables
-from .fit_trainer import SVITrainer
+from ..arguments import check_arguments, check_callables
+from .loop import run_fit
+from .result import FitResult
+from .settings import FitSettings
+from .trainer import SVITrainer
 
 __all__ = ["fit"]
 

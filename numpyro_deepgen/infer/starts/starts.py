@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax, random
 
-from .._numerics.checks import check_choice
+from ..._numerics.checks import check_choice
+from ..latent_space import UnconstrainedDensity
 from .gaussian import Gaussian
-from .latent_space import UnconstrainedDensity
 from .pathfinder import best_on_path
 from .quasi_newton import PathPoint, ascent
 

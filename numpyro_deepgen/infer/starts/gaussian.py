@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..distributions.transforms import FixedAffine, Transform
+from ...distributions.transforms import FixedAffine, Transform
 from .fixed_low_rank import FixedLowRank
 
 __all__ = ["Gaussian"]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..distributions.transforms import Transform
+from ...distributions.transforms import Transform
 
 __all__ = ["FixedLowRank"]
 

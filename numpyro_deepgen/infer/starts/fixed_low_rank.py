@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..distributions.transforms import Transform
-from ..ops.linear import triangular_solve
+from ...distributions.transforms import Transform
+from ...ops.linear import triangular_solve
 
 __all__ = ["FixedLowRank"]
 

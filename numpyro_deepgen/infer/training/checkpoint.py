@@ -8,8 +8,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from .._numerics.files import write_atomically
-from .fit_result import FitLog
+from ..._numerics.files import write_atomically
+from .result import FitLog
 
 __all__ = ["check_arrays", "read_checkpoint", "write_checkpoint"]
 

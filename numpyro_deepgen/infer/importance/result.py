@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jax import Array, random
 
-from .._numerics.checks import check_positive_int
-from .._numerics.importance import resample_indices
+from ..._numerics.checks import check_positive_int
+from ..._numerics.importance import resample_indices
 
 __all__ = ["ImportanceResult"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .._numerics.checks import check_choice, check_positive, check_positive_int
+from ..._numerics.checks import check_choice, check_positive, check_positive_int
 
-__all__ = ["FitSettings", "check_arguments", "check_callables"]
+__all__ = ["FitSettings"]
 
 FINAL_SHARE = 0.01
 
@@ -106,28 +106,3 @@ class FitSettings:
         if self.decay == "cosine" and not callable(self.learning_rate):
             found["num_steps"] = self.num_steps
         return found
-
-
-def check_arguments(name: str, args: tuple | None, kwargs: dict | None) -> tuple[tuple, dict]:
-    """Return ``(args, kwargs)`` of a model, or raise if they are no tuple and dictionary."""
-    if args is not None and not isinstance(args, (tuple, list)):
-        raise TypeError(
-            f"{name}args must be a tuple of the model's arguments, got {type(args).__name__}; "
-            "pass for example (data,)."
-        )
-    if kwargs is not None and not isinstance(kwargs, dict):
-        raise TypeError(
-            f"{name}kwargs must be a dictionary, got {type(kwargs).__name__}; pass for example "
-            "{'data': data}."
-        )
-    return tuple(args or ()), dict(kwargs or {})
-
-
-def check_callables(**functions: Callable) -> None:
-    """Raise if an argument that must be a function is none."""
-    for name, function in functions.items():
-        if not callable(function):
-            raise TypeError(
-                f"{name} must be callable, got {type(function).__name__}; pass a function or a "
-                "module of the host."
-            )

@@ -12,12 +12,12 @@ from pyro import poutine
 from pyro.infer import ELBO, SVI, Trace_ELBO
 from torch import Tensor
 
+from .._random_state import get_random_state, set_random_state, unmoved_random_state
+from .._vectorize import plate_nesting_if_vectorizable
 from ._diagnosis import bad_sites
 from ._optimizer import NamedOptimizer
 from ._parameters import Parameters, as_array, as_tensor
-from ._random_state import get_random_state, set_random_state, unmoved_random_state
-from ._vectorize import plate_nesting_if_vectorizable
-from .fit_checkpoint import check_arrays
+from .checkpoint import check_arrays
 
 __all__ = ["SVITrainer"]
 
@@ -27,7 +27,7 @@ NUMERICAL_ERRORS = (ValueError, ArithmeticError, torch.linalg.LinAlgError)
 
 
 class SVITrainer:
-    """State of a fit and its steps, as the trainer of ``fit_loop`` is described.
+    """State of a fit and its steps, as the trainer of ``loop`` is described.
 
     Args:
         model: model of the host.

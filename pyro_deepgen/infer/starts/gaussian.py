@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from ..distributions.transforms import FixedAffine, Transform
+from ...distributions.transforms import FixedAffine, Transform
 from .fixed_low_rank import FixedLowRank
 
 __all__ = ["Gaussian"]

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..latent_space import UnconstrainedDensity
 from .gaussian import Gaussian
-from .latent_space import UnconstrainedDensity
 from .quasi_newton import PathPoint
 
 __all__ = ["best_on_path"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
-from .fit_checkpoint import check_arrays
+from .checkpoint import check_arrays
 
 __all__ = ["from_arrays", "to_arrays"]
 

@@ -1,0 +1,6 @@
+"""Training of a guide: a loop over the host's SVI with checkpoints."""
+
+from .fit import fit
+from .result import FitError, FitResult
+
+__all__ = ["FitError", "FitResult", "fit"]
