@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "examples"), str(Path(__file__).parent)]
 
 from density_families import FAMILIES, LIBRARIES, entries  # noqa: E402
-from density_table import markdown  # noqa: E402
+from density_table import compact, markdown  # noqa: E402
 from tables import DATA, EarlyStopping, load_table  # noqa: E402
 
 
@@ -119,7 +119,7 @@ def run_entry(entry, table, args, budget) -> None:
 
 def main(args):
     if args.table:
-        print(markdown(read(args.out)))
+        print(compact(read(args.out)) if args.compact else markdown(read(args.out)))
         return
     budget = Budget(args.num_steps, eval_every=args.eval_every)
     for data in args.data:
@@ -140,6 +140,7 @@ def parse_args(argv=None):
     parser.add_argument("--eval-every", type=int, default=20, help="steps between evaluations")
     parser.add_argument("--out", type=Path, required=True, help="JSONL file, appended to")
     parser.add_argument("--table", action="store_true", help="print the table of the file")
+    parser.add_argument("--compact", action="store_true", help="the table in short")
     return parser.parse_args(argv)
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
-__all__ = ["chosen", "difference", "markdown"]
+__all__ = ["chosen", "compact", "difference", "markdown"]
 
 OURS = ("pyro_deepgen", "numpyro_deepgen")
 
@@ -60,3 +60,35 @@ def markdown(records) -> str:
             f"{' | '.join(cells)} | {seconds:.1f} | {flag} |"
         )
     return "\n".join(lines)
+
+
+def compact(records) -> str:
+    """A row for each family, a column for each data set: both twins, and the best peer's.
+
+    A twin that is more than two standard errors below that peer is printed in bold.
+    """
+    fits = chosen(records)
+    names = list(dict.fromkeys(data for data, _, _ in fits))
+    families = list(dict.fromkeys(family for _, family, _ in fits))
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for family in families:
+        cells = [_cell(fits, data, family) for data in names]
+        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(fits: dict, data: str, family: str) -> str:
+    groups = {library: fits[d, f, library] for d, f, library in fits if (d, f) == (data, family)}
+    means = {name: np.mean([fit["test"] for fit in group]) for name, group in groups.items()}
+    peers = sorted(set(means) - set(OURS), key=means.get)
+    parts = []
+    for twin in OURS:
+        if twin not in means:
+            parts.append("-")
+            continue
+        text = f"{means[twin]:.2f}"
+        if peers:
+            gap, error = difference(groups[twin], groups[peers[-1]])
+            text = f"**{text}**" if gap < -2 * error else text
+        parts.append(text)
+    return " · ".join(parts) + (f" ({peers[-1]} {means[peers[-1]]:.2f})" if peers else "")
