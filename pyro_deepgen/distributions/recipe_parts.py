@@ -26,8 +26,8 @@ __all__ = [
     "stack",
 ]
 
-# stacks at least this deep become one loop, compiled once, on JAX
-MIN_SCAN_LENGTH = 4
+# stacks at least this deep become one loop on JAX; shallower ones compile sooner without
+MIN_SCAN_LENGTH = 8
 
 
 def stack(num_transforms: int, make: Callable[[int], Transform]) -> list[Transform]:

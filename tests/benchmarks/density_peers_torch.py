@@ -5,7 +5,6 @@ import math
 import normflows
 import torch
 import zuko
-from pyro.distributions.transforms import Sylvester
 from torch import nn
 from zuko.flows import GF, MAF, NAF, NICE, NSF, SOSPF, UNAF
 from zuko.transforms import (
@@ -49,15 +48,6 @@ class _ToNoise(nn.Module):
     @staticmethod
     def apply_layer(layer, x):
         return layer(x)
-
-
-class _HostToNoise(_ToNoise):
-    """The same, of Pyro's transforms."""
-
-    @staticmethod
-    def apply_layer(layer, x):
-        y = layer(x)
-        return y, layer.log_abs_det_jacobian(x, y)
 
 
 def _zuko(make):
@@ -113,11 +103,6 @@ def _radial(input_dim, num_layers, seed):
     return _ToNoise(input_dim, [normflows.flows.Radial((input_dim,)) for _ in range(num_layers)])
 
 
-def _sylvester(input_dim, num_layers, seed):
-    torch.manual_seed(seed)
-    return _HostToNoise(input_dim, [Sylvester(input_dim) for _ in range(num_layers)])
-
-
 PEERS = {
     ("zuko", "nice"): _zuko(_nice),
     ("zuko", "realnvp"): _zuko(lambda d, w: NICE(d, transforms=5, hidden_features=(w, w))),
@@ -134,5 +119,4 @@ PEERS = {
     ("zuko", "gaussianization"): _zuko(lambda d, size: GF(d, transforms=6, components=size)),
     ("normflows", "planar"): _planar,
     ("normflows", "radial"): _radial,
-    ("pyro", "sylvester"): _sylvester,
 }
