@@ -116,3 +116,22 @@ def test_fixed_point_stops_early(backend, scale, least, most):
 def test_unknown_solver_is_refused(backend):
     with pytest.raises(ValueError, match="solver must be one of .* got 'newton'; choose"):
         backend.make(backend.T.MaskedAutoregressive, 3, solver="newton")
+
+
+@pytest.mark.parametrize("input_dim", [1, 2, 3])
+@pytest.mark.parametrize("solver", ["auto", "incremental", "fixed_point"])
+def test_derivatives_of_compiled_and_mapped_inverses_have_the_shapes_of_the_values(
+    jax_backend, input_dim, solver
+):
+    b, jax = jax_backend, jax_backend.jax
+    transform = b.make(b.T.MaskedAutoregressive, input_dim, hidden_dims=(8,), solver=solver)
+    transform = b.perturbed(transform, 0.3)
+    y = b.array(np.random.default_rng(0).standard_normal((4, input_dim)))
+
+    def mapped(transform):
+        return jax.vmap(lambda y: jax.jit(lambda t, y: t.inverse_and_log_det(y))(transform, y))(y)
+
+    values, _ = jax.vjp(mapped, transform)
+    for found, expected in zip(values, transform.inverse_and_log_det(y), strict=True):
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=1e-12)

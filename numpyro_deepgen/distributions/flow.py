@@ -6,7 +6,7 @@ r"""Normalizing flows: a module whose call gives a host distribution.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -152,18 +152,16 @@ class FlowDistribution(Distribution):
             return sample_from_stack(self, rng_key, sample_shape)
         # the host draws in its default dtype
         z = cast_like(self.base_dist.sample(rng_key, sample_shape), self.transforms)
-        x, log_det = _push_forward(self.transforms, z, self.context)
+        x, log_det = _apply(_push_forward, self.transforms, z, self.context)
         return x, self.base_dist.log_prob(z) - log_det
 
     def log_prob_of_slice(self, value: Array) -> Array:
         if stack_depth(self):
             return log_prob_of_stack(self, value)
-        z, log_det = _pull_back(self.transforms, value, self.context)
+        z, log_det = _apply(_pull_back, self.transforms, value, self.context)
         return log_det + self.base_dist.log_prob(z)
 
 
-# compiled as one program where the caller has not compiled, and traced once for all callers
-@jax.jit
 def _push_forward(transforms, z: Array, context: Array | None) -> tuple[Array, Array]:
     total = 0.0
     for transform in transforms:
@@ -172,13 +170,21 @@ def _push_forward(transforms, z: Array, context: Array | None) -> tuple[Array, A
     return z, total
 
 
-@jax.jit
 def _pull_back(transforms, x: Array, context: Array | None) -> tuple[Array, Array]:
     total = 0.0
     for transform in reversed(transforms):
         x, log_det = transform.inverse_and_log_det(x, context_for(transform, context))
         total = total + log_det
     return x, total
+
+
+_compiled = {function: jax.jit(function) for function in (_push_forward, _pull_back)}
+
+
+def _apply(function: Callable, *operands) -> tuple[Array, Array]:
+    """Call as one compiled program where the caller does not trace already."""
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(operands))
+    return (function if traced else _compiled[function])(*operands)
 
 
 @vmap_over.register

@@ -143,4 +143,6 @@ def _solve_in_parallel(
         leaf for leaf in jax.tree.leaves((transform, y, context)) if eqx.is_inexact_array(leaf)
     ]
     dtype = jnp.result_type(*arrays)
-    return solver(solve, jnp.zeros(leading + y.shape[-1:], dtype))
+    x, log_det = solver(solve, jnp.zeros(leading + y.shape[-1:], dtype))
+    # of one input the parameters depend on nothing, but mapped derivatives need what depends on y
+    return x, jnp.where(jnp.isnan(x), x, log_det)
