@@ -1,4 +1,4 @@
-"""Peers on torch: zuko, normflows and Pyro's own transforms, each a module with ``log_prob``."""
+"""Peers on torch: zuko and normflows, each a module with ``log_prob``."""
 
 import math
 
@@ -40,14 +40,10 @@ class _ToNoise(nn.Module):
     def log_prob(self, x):
         x, log_det = (x - self.loc) * torch.exp(-self.log_scale), -self.log_scale.sum()
         for layer in self.layers:
-            x, term = self.apply_layer(layer, x)
+            x, term = layer(x)
             log_det = log_det + term
         normal = -0.5 * x.square().sum(-1) - 0.5 * x.shape[-1] * math.log(2 * math.pi)
         return normal + log_det
-
-    @staticmethod
-    def apply_layer(layer, x):
-        return layer(x)
 
 
 def _zuko(make):
