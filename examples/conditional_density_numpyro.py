@@ -1,7 +1,7 @@
 """Estimate the density of a target given covariates, with calibrated intervals (NumPyro).
 
 A conditional flow gives the density of the diabetes progression given ten covariates, by maximum
-likelihood with early stopping. Its central intervals are the quantiles of samples, row by row;
+likelihood, by `fit` stopping early. Its central intervals are the quantiles of samples, row by row;
 they are calibrated by split conformal prediction on rows that the fit has not seen. The score of a
 row is how far the rank of its target among the samples lies from the middle, and the interval holds
 every target whose score is at most the ``ceil(level * (n + 1))``-th smallest of the ``n``
@@ -20,11 +20,9 @@ import equinox as eqx
 import jax
 import numpy as np
 import numpyro
-from jax import lax
 from numpyro.contrib.module import eqx_module
-from numpyro.infer import SVI, Trace_ELBO
+from numpyro.infer import Trace_ELBO
 from tables import (
-    EarlyStopping,
     central_intervals,
     conformal_halfwidths,
     coverage,
@@ -37,40 +35,37 @@ from tables import (
 
 from numpyro_deepgen import io
 from numpyro_deepgen.distributions import nsf
+from numpyro_deepgen.infer import fit
 
 
 def guide(*args):
     """No latent variables: the evidence lower bound is the log-likelihood."""
 
 
-def fit(rng_key, flow, parts, args):
+def train(rng_key, flow, parts, args):
     """Train until the rows kept for stopping get no better; returns the flow with the best."""
-    x, y = map(jax.numpy.asarray, parts["train"])
-    batch_size = min(args.batch_size, len(x))
 
-    def model():
+    def model(x, y, batch_size):
         module = eqx_module("flow", flow)
         with numpyro.plate("rows", len(x), subsample_size=batch_size) as index:
             numpyro.sample("y", module(x[index]), obs=y[index])
 
-    svi = SVI(model, guide, numpyro.optim.Adam(args.learning_rate), Trace_ELBO())
-
-    @jax.jit
-    def advance(state):
-        """Take ``eval_every`` steps, minibatches drawn inside, and score the other rows."""
-        state, _ = lax.scan(lambda s, _: svi.update(s), state, length=args.eval_every)
-        params = svi.get_params(state)["flow$params"]
-        return state, params, score(eqx.combine(params, flow), *parts["stop"]).mean()
-
-    state = svi.init(rng_key)
-    stopping, best = EarlyStopping(args.patience), None
-    for step in range(args.eval_every, args.num_steps + args.eval_every, args.eval_every):
-        state, params, value = advance(state)
-        if stopping.improved(step, float(value)):
-            best = params
-        if stopping.exhausted:
-            break
-    return eqx.combine(best, flow), stopping
+    rows, other_rows = (tuple(map(jax.numpy.asarray, parts[name])) for name in ("train", "stop"))
+    result = fit(
+        rng_key,
+        model,
+        guide,
+        args.num_steps,
+        args=(*rows, min(args.batch_size, len(rows[0]))),
+        held_out_args=(*other_rows, len(other_rows[0])),
+        loss=Trace_ELBO(),
+        learning_rate=args.learning_rate,
+        decay="constant",
+        patience=args.patience,
+        evaluate_every=args.eval_every,
+        progress=False,
+    )
+    return eqx.combine(result.params["flow$params"], flow), result
 
 
 @jax.jit
@@ -95,7 +90,7 @@ def main(args):
         context_dim=10,
         num_bins=args.num_bins,
     )
-    flow, stopping = fit(fit_key, flow, parts, args)
+    flow, result = train(fit_key, flow, parts, args)
     (x_calibrate, y_calibrate), (x, y) = parts["calibrate"], parts["test"]
     samples = draw(test_key, flow, x, args.num_samples)
     calibration_ranks = ranks(
@@ -104,7 +99,8 @@ def main(args):
 
     test_log_prob = np.asarray(score(flow, x, y))
     linear = linear_log_prob(parts)
-    print(f"best log-likelihood {stopping.best:.4f} at step {stopping.best_step}")
+    best = -min(loss for _, loss in result.evaluations) / len(parts["stop"][0])
+    print(f"best log-likelihood {best:.4f} at step {result.best_step}")
     rows = {
         "flow": test_log_prob,
         "linear regression": linear,
@@ -134,7 +130,7 @@ def main(args):
     return {
         "flow": flow,
         "parts": parts,
-        "stopping": stopping,
+        "fit": result,
         "test_log_prob": test_log_prob,
         "linear_log_prob": linear,
         "coverage": covered,

@@ -1,7 +1,7 @@
 """Estimate the density of a target given covariates, with calibrated intervals (Pyro).
 
 A conditional flow gives the density of the diabetes progression given ten covariates, by maximum
-likelihood with early stopping. Its central intervals are the quantiles of samples, row by row;
+likelihood, by `fit` stopping early. Its central intervals are the quantiles of samples, row by row;
 they are calibrated by split conformal prediction on rows that the fit has not seen. The score of a
 row is how far the rank of its target among the samples lies from the middle, and the interval holds
 every target whose score is at most the ``ceil(level * (n + 1))``-th smallest of the ``n``
@@ -14,14 +14,12 @@ covariates and over calibration sets.
 """
 
 import argparse
-import copy
 from pathlib import Path
 
 import pyro
 import torch
-from pyro.infer import SVI, Trace_ELBO
+from pyro.infer import Trace_ELBO
 from tables import (
-    EarlyStopping,
     central_intervals,
     conformal_halfwidths,
     coverage,
@@ -34,33 +32,35 @@ from tables import (
 
 from pyro_deepgen import io
 from pyro_deepgen.distributions import nsf
+from pyro_deepgen.infer import fit
 
 
 def guide(*args):
     """No latent variables: the evidence lower bound is the log-likelihood."""
 
 
-def fit(flow, parts, args):
+def train(flow, parts, args):
     """Train until the rows kept for stopping get no better; the flow ends with the best."""
-    x, y = map(torch.from_numpy, parts["train"])
-    batch_size = min(args.batch_size, len(x))
 
-    def model():
+    def model(x, y, batch_size):
         module = pyro.module("flow", flow)
         with pyro.plate("rows", len(x), subsample_size=batch_size) as index:
             pyro.sample("y", module(x[index]), obs=y[index])
 
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": args.learning_rate}), Trace_ELBO())
-    stopping, best = EarlyStopping(args.patience), None
-    for step in range(1, args.num_steps + 1):
-        svi.step()
-        if step % args.eval_every == 0 or step == args.num_steps:
-            if stopping.improved(step, float(score(flow, *parts["stop"]).mean())):
-                best = copy.deepcopy(flow.state_dict())
-            if stopping.exhausted:
-                break
-    flow.load_state_dict(best)
-    return stopping
+    rows, other_rows = (tuple(map(torch.from_numpy, parts[name])) for name in ("train", "stop"))
+    return fit(
+        model,
+        guide,
+        args.num_steps,
+        args=(*rows, min(args.batch_size, len(rows[0]))),
+        held_out_args=(*other_rows, len(other_rows[0])),
+        loss=Trace_ELBO(),
+        learning_rate=args.learning_rate,
+        decay="constant",
+        patience=args.patience,
+        evaluate_every=args.eval_every,
+        progress=False,
+    )
 
 
 @torch.no_grad()
@@ -85,14 +85,15 @@ def main(args):
         context_dim=10,
         num_bins=args.num_bins,
     )
-    stopping = fit(flow, parts, args)
+    result = train(flow, parts, args)
     (x_calibrate, y_calibrate), (x, y) = parts["calibrate"], parts["test"]
     samples = draw(flow, x, args.num_samples)
     calibration_ranks = ranks(draw(flow, x_calibrate, args.num_samples), y_calibrate[:, 0])
 
     test_log_prob = score(flow, x, y)
     linear = linear_log_prob(parts)
-    print(f"best log-likelihood {stopping.best:.4f} at step {stopping.best_step}")
+    best = -min(loss for _, loss in result.evaluations) / len(parts["stop"][0])
+    print(f"best log-likelihood {best:.4f} at step {result.best_step}")
     rows = {
         "flow": test_log_prob,
         "linear regression": linear,
@@ -122,7 +123,7 @@ def main(args):
     return {
         "flow": flow,
         "parts": parts,
-        "stopping": stopping,
+        "fit": result,
         "test_log_prob": test_log_prob,
         "linear_log_prob": linear,
         "coverage": covered,

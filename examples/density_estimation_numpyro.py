@@ -1,10 +1,10 @@
 """Estimate the density of a table by maximum likelihood with a normalizing flow (NumPyro).
 
 Maximum likelihood is SVI with an empty guide: the model registers the flow and observes rows, the
-bound is the log-likelihood. The parameters with the best validation log-likelihood are kept, and
-the held-out log-likelihood is given with its standard error, in nats a row of the standardised
-table. Columns whose values repeat are dequantised (uniform noise as wide as their resolution); for
-the digits the bits per pixel of the 17 recorded levels are given too.
+bound is the log-likelihood, and `fit` trains it. The parameters with the best validation
+log-likelihood are kept, and the held-out log-likelihood is given with its standard error, in nats
+a row of the standardised table. Columns whose values repeat are dequantised (uniform noise as wide
+as their resolution); for the digits the bits per pixel of the 17 recorded levels are given too.
 
     python examples/density_estimation_numpyro.py --data two_moons --recipe nsf --output results
 """
@@ -16,12 +16,10 @@ import equinox as eqx
 import jax
 import numpy as np
 import numpyro
-from jax import lax
 from numpyro.contrib.module import eqx_module
-from numpyro.infer import SVI, Trace_ELBO
+from numpyro.infer import Trace_ELBO
 from tables import (
     DATA,
-    EarlyStopping,
     gaussian_log_prob,
     load_table,
     mean_and_error,
@@ -32,6 +30,7 @@ from tables import (
 )
 
 from numpyro_deepgen import distributions, io
+from numpyro_deepgen.infer import fit
 
 RECIPES = (
     *("nice", "realnvp", "flowpp", "maf", "iaf", "nsf", "naf", "unaf", "bnaf", "sospf"),
@@ -43,35 +42,30 @@ def guide(*args):
     """No latent variables: the evidence lower bound is the log-likelihood."""
 
 
-def fit(rng_key, flow, table, args):
+def train(rng_key, flow, table, args):
     """Train until the validation rows stop improving; returns the flow with the best parameters."""
-    train, valid = jax.numpy.asarray(table.train), jax.numpy.asarray(table.valid)
-    batch_size = min(args.batch_size, len(train))
+    rows, valid = jax.numpy.asarray(table.train), jax.numpy.asarray(table.valid)
 
-    def model():
+    def model(rows, batch_size):
         module = eqx_module("flow", flow)
-        with numpyro.plate("rows", len(train), subsample_size=batch_size) as index:
-            numpyro.sample("x", module(), obs=train[index])
+        with numpyro.plate("rows", len(rows), subsample_size=batch_size) as index:
+            numpyro.sample("x", module(), obs=rows[index])
 
-    svi = SVI(model, guide, numpyro.optim.Adam(args.learning_rate), Trace_ELBO())
-
-    @jax.jit
-    def advance(state):
-        """Take ``eval_every`` steps, minibatches drawn inside, and score the validation rows."""
-        state, losses = lax.scan(lambda s, _: svi.update(s), state, length=args.eval_every)
-        params = svi.get_params(state)["flow$params"]
-        return state, losses, params, eqx.combine(params, flow)().log_prob(valid).mean()
-
-    state = svi.init(rng_key)
-    stopping, losses, best = EarlyStopping(args.patience), [], None
-    for step in range(args.eval_every, args.num_steps + args.eval_every, args.eval_every):
-        state, chunk, params, value = advance(state)
-        losses.append(np.asarray(chunk) / len(train))
-        if stopping.improved(step, float(value)):
-            best = params
-        if stopping.exhausted:
-            break
-    return eqx.combine(best, flow), np.concatenate(losses), stopping
+    result = fit(
+        rng_key,
+        model,
+        guide,
+        args.num_steps,
+        args=(rows, min(args.batch_size, len(rows))),
+        held_out_args=(valid, len(valid)),
+        loss=Trace_ELBO(),
+        learning_rate=args.learning_rate,
+        decay="constant",
+        patience=args.patience,
+        evaluate_every=args.eval_every,
+        progress=False,
+    )
+    return eqx.combine(result.params["flow$params"], flow), result
 
 
 @jax.jit
@@ -83,14 +77,16 @@ def draw(rng_key, flow, num_samples):
     return np.asarray(flow().sample(rng_key, (num_samples,)))
 
 
-def save(rng_key, flow, table, losses, stopping, output):
+def save(rng_key, flow, table, result, output):
     """Write the flow and the pictures."""
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     io.save(output / "flow.safetensors", flow)
     samples = draw(rng_key, flow, 500)
     paths = [output / "flow.safetensors"]
-    paths.append(save_losses(output / "losses.png", losses, stopping))
+    losses = result.losses / len(table.train)
+    evaluations = [(step, loss / len(table.valid)) for step, loss in result.evaluations]
+    paths.append(save_losses(output / "losses.png", losses, evaluations, result.best_step))
     paths.append(save_pairs(output / "samples.png", table.test, samples, table.columns))
     if table.name == "digits":
         images = (rows * table.scale + table.loc for rows in (table.test, samples))
@@ -109,23 +105,23 @@ def main(args):
     recipe = getattr(distributions, args.recipe)
     options = {} if args.num_transforms is None else {"num_transforms": args.num_transforms}
     flow = recipe(flow_key, table.input_dim, **options)
-    flow, losses, stopping = fit(fit_key, flow, table, args)
+    flow, result = train(fit_key, flow, table, args)
     test_log_prob = np.asarray(score(flow, table.test))
     mean, error = mean_and_error(test_log_prob)
     print(f"{table.name}: {table.input_dim} columns, {len(table.train)} training rows", end="")
     print(f", dequantised: {', '.join(table.dequantised)}" if table.dequantised else "")
-    print(f"best validation log-likelihood {stopping.best:.4f} at step {stopping.best_step}")
+    best = -min(loss for _, loss in result.evaluations) / len(table.valid)
+    print(f"best validation log-likelihood {best:.4f} at step {result.best_step}")
     print(f"held-out log-likelihood {mean:.4f} +- {error:.4f} nats a row (standardised)")
     gain, error = mean_and_error(test_log_prob - gaussian_log_prob(table))
     print(f"above a normal with full covariance by {gain:.4f} +- {error:.4f}")
     if table.name == "digits":
         print(f"held-out bits per dimension at most {table.bits_per_dim(mean):.4f}")
-    paths = save(draw_key, flow, table, losses, stopping, args.output) if args.output else []
+    paths = save(draw_key, flow, table, result, args.output) if args.output else []
     return {
         "flow": flow,
         "table": table,
-        "losses": losses,
-        "stopping": stopping,
+        "fit": result,
         "test_log_prob": test_log_prob,
         "paths": paths,
     }

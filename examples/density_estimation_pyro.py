@@ -1,25 +1,23 @@
 """Estimate the density of a table by maximum likelihood with a normalizing flow (Pyro).
 
 Maximum likelihood is SVI with an empty guide: the model registers the flow and observes rows, the
-bound is the log-likelihood. The parameters with the best validation log-likelihood are kept, and
-the held-out log-likelihood is given with its standard error, in nats a row of the standardised
-table. Columns whose values repeat are dequantised (uniform noise as wide as their resolution); for
-the digits the bits per pixel of the 17 recorded levels are given too.
+bound is the log-likelihood, and `fit` trains it. The parameters with the best validation
+log-likelihood are kept, and the held-out log-likelihood is given with its standard error, in nats
+a row of the standardised table. Columns whose values repeat are dequantised (uniform noise as wide
+as their resolution); for the digits the bits per pixel of the 17 recorded levels are given too.
 
     python examples/density_estimation_pyro.py --data two_moons --recipe nsf --output results
 """
 
 import argparse
-import copy
 from pathlib import Path
 
 import numpy as np
 import pyro
 import torch
-from pyro.infer import SVI, Trace_ELBO
+from pyro.infer import Trace_ELBO
 from tables import (
     DATA,
-    EarlyStopping,
     gaussian_log_prob,
     load_table,
     mean_and_error,
@@ -30,6 +28,7 @@ from tables import (
 )
 
 from pyro_deepgen import distributions, io
+from pyro_deepgen.infer import fit
 
 RECIPES = (
     *("nice", "realnvp", "flowpp", "maf", "iaf", "nsf", "naf", "unaf", "bnaf", "sospf"),
@@ -41,27 +40,28 @@ def guide(*args):
     """No latent variables: the evidence lower bound is the log-likelihood."""
 
 
-def fit(flow, table, args):
+def train(flow, table, args):
     """Train until the validation rows stop improving; the flow ends with the best parameters."""
-    train, valid = torch.from_numpy(table.train), torch.from_numpy(table.valid)
-    batch_size = min(args.batch_size, len(train))
+    rows, valid = torch.from_numpy(table.train), torch.from_numpy(table.valid)
 
-    def model():
+    def model(rows, batch_size):
         module = pyro.module("flow", flow)
-        with pyro.plate("rows", len(train), subsample_size=batch_size) as index:
-            pyro.sample("x", module(), obs=train[index])
+        with pyro.plate("rows", len(rows), subsample_size=batch_size) as index:
+            pyro.sample("x", module(), obs=rows[index])
 
-    svi = SVI(model, guide, pyro.optim.Adam({"lr": args.learning_rate}), Trace_ELBO())
-    stopping, losses, best = EarlyStopping(args.patience), [], None
-    for step in range(1, args.num_steps + 1):
-        losses.append(svi.step() / len(train))
-        if step % args.eval_every == 0 or step == args.num_steps:
-            if stopping.improved(step, score(flow, valid).mean().item()):
-                best = copy.deepcopy(flow.state_dict())
-            if stopping.exhausted:
-                break
-    flow.load_state_dict(best)
-    return np.array(losses), stopping
+    return fit(
+        model,
+        guide,
+        args.num_steps,
+        args=(rows, min(args.batch_size, len(rows))),
+        held_out_args=(valid, len(valid)),
+        loss=Trace_ELBO(),
+        learning_rate=args.learning_rate,
+        decay="constant",
+        patience=args.patience,
+        evaluate_every=args.eval_every,
+        progress=False,
+    )
 
 
 @torch.no_grad()
@@ -74,14 +74,16 @@ def draw(flow, num_samples):
     return flow().sample((num_samples,)).numpy()
 
 
-def save(flow, table, losses, stopping, output):
+def save(flow, table, result, output):
     """Write the flow and the pictures."""
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     io.save(output / "flow.safetensors", flow)
     samples = draw(flow, 500)
     paths = [output / "flow.safetensors"]
-    paths.append(save_losses(output / "losses.png", losses, stopping))
+    losses = result.losses / len(table.train)
+    evaluations = [(step, loss / len(table.valid)) for step, loss in result.evaluations]
+    paths.append(save_losses(output / "losses.png", losses, evaluations, result.best_step))
     paths.append(save_pairs(output / "samples.png", table.test, samples, table.columns))
     if table.name == "digits":
         images = (rows * table.scale + table.loc for rows in (table.test, samples))
@@ -101,23 +103,23 @@ def main(args):
     recipe = getattr(distributions, args.recipe)
     options = {} if args.num_transforms is None else {"num_transforms": args.num_transforms}
     flow = recipe(table.input_dim, **options)
-    losses, stopping = fit(flow, table, args)
+    result = train(flow, table, args)
     test_log_prob = score(flow, torch.from_numpy(table.test)).numpy()
     mean, error = mean_and_error(test_log_prob)
     print(f"{table.name}: {table.input_dim} columns, {len(table.train)} training rows", end="")
     print(f", dequantised: {', '.join(table.dequantised)}" if table.dequantised else "")
-    print(f"best validation log-likelihood {stopping.best:.4f} at step {stopping.best_step}")
+    best = -min(loss for _, loss in result.evaluations) / len(table.valid)
+    print(f"best validation log-likelihood {best:.4f} at step {result.best_step}")
     print(f"held-out log-likelihood {mean:.4f} +- {error:.4f} nats a row (standardised)")
     gain, error = mean_and_error(test_log_prob - gaussian_log_prob(table))
     print(f"above a normal with full covariance by {gain:.4f} +- {error:.4f}")
     if table.name == "digits":
         print(f"held-out bits per dimension at most {table.bits_per_dim(mean):.4f}")
-    paths = save(flow, table, losses, stopping, args.output) if args.output else []
+    paths = save(flow, table, result, args.output) if args.output else []
     return {
         "flow": flow,
         "table": table,
-        "losses": losses,
-        "stopping": stopping,
+        "fit": result,
         "test_log_prob": test_log_prob,
         "paths": paths,
     }

@@ -1,6 +1,6 @@
-"""Data, splits, early stopping and pictures that the density examples of both hosts share."""
+"""Data, splits and pictures that the density examples of both hosts share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from sklearn.linear_model import LinearRegression
 
 __all__ = [
     "DATA",
-    "EarlyStopping",
     "Table",
     "central_intervals",
     "conformal_halfwidths",
@@ -19,6 +18,8 @@ __all__ = [
     "dequantise",
     "gaussian_log_prob",
     "linear_log_prob",
+    "load_columns",
+    "load_diabetes",
     "load_regression",
     "load_table",
     "mean_and_error",
@@ -28,6 +29,8 @@ __all__ = [
     "save_images",
     "save_losses",
     "save_pairs",
+    "save_ranks",
+    "save_weights",
     "split_rows",
 ]
 
@@ -59,34 +62,6 @@ class Table:
         """
         nats = log_prob - np.log(self.scale).sum()
         return float(-nats / (self.input_dim * np.log(2.0)))
-
-
-@dataclass
-class EarlyStopping:
-    """Says which evaluation is the best so far, and when ``patience`` of them brought nothing."""
-
-    patience: int
-    best: float = -np.inf
-    best_step: int = 0
-    history: list[tuple[int, float]] = field(default_factory=list)
-    _since: int = 0
-
-    def improved(self, step: int, value: float) -> bool:
-        if not np.isfinite(value):
-            raise FloatingPointError(
-                f"validation log-likelihood must be finite, got {value} at step {step}; lower the "
-                "learning rate."
-            )
-        self.history.append((step, value))
-        self._since += 1
-        if value <= self.best:
-            return False
-        self.best, self.best_step, self._since = value, step, 0
-        return True
-
-    @property
-    def exhausted(self) -> bool:
-        return self._since >= self.patience
 
 
 def split_rows(num_rows: int, fractions, seed: int = 0) -> list[np.ndarray]:
@@ -145,6 +120,21 @@ def load_regression(seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         for a, (loc, scale) in zip((x, y), moments, strict=True)
     )
     return {part: (x[index], y[index]) for part, index in rows.items()}
+
+
+def load_diabetes() -> tuple[np.ndarray, np.ndarray]:
+    """All rows of the diabetes table: standardised covariates, standardised progression."""
+    x, y = datasets.load_diabetes(return_X_y=True)
+    x, y = (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def load_columns(num_rows: int, num_columns: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Some rows of standardised columns of the wine table, shape ``(num_columns, num_rows)``."""
+    data = datasets.load_wine()
+    x = (data.data - data.data.mean(0)) / data.data.std(0)
+    rows = np.random.default_rng(seed).permutation(len(x))[:num_rows]
+    return data.feature_names[:num_columns], x[rows, :num_columns].T.astype(np.float32)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -271,15 +261,15 @@ def save_images(path: Path, rows: np.ndarray, samples: np.ndarray) -> Path:
     return _save(figure, path)
 
 
-def save_losses(path: Path, losses: np.ndarray, stopping: EarlyStopping) -> Path:
-    """Negative log-likelihood a row: minibatches, and the validation rows."""
+def save_losses(path: Path, losses: np.ndarray, evaluations, best_step: int) -> Path:
+    """Negative log-likelihood a row: minibatches, and pairs of a step and that of other rows."""
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
     axes.plot(np.arange(1, len(losses) + 1), losses, linewidth=0.5, label="training, minibatch")
-    steps, values = zip(*stopping.history, strict=True)
-    axes.plot(steps, -np.asarray(values), label="validation")
-    axes.axvline(stopping.best_step, color="gray", linestyle="--", label="restored")
-    low = min(np.min(losses), -stopping.best)
+    steps, values = zip(*evaluations, strict=True)
+    axes.plot(steps, values, label="validation")
+    axes.axvline(best_step, color="gray", linestyle="--", label="restored")
+    low = min(np.min(losses), np.min(values))
     axes.set_ylim(low - 0.5, np.quantile(losses, 0.98) + 0.5)
     axes.set(xlabel="step", ylabel="nats a row")
     axes.legend()
@@ -301,6 +291,32 @@ def save_calibration(path: Path, pit: np.ndarray, intervals, y: np.ndarray, leve
     right.plot(x, y[order], "k.", markersize=4)
     right.set(xlabel="row, by its median", ylabel="target", title="calibrated intervals")
     right.legend(loc="upper left")
+    return _save(figure, path)
+
+
+def save_weights(path: Path, residuals: np.ndarray, quantiles: np.ndarray) -> Path:
+    """Median and 90 % interval of the weight of each row, over its residual."""
+    figure = Figure(figsize=(6.0, 4.0))
+    axes = figure.subplots()
+    low, middle, high = quantiles
+    axes.vlines(residuals, low, high, color="tab:blue", alpha=0.2)
+    axes.plot(residuals, middle, ".", color="tab:blue", markersize=3)
+    axes.set(xlabel="residual, in scales", ylabel="weight", yscale="log")
+    return _save(figure, path)
+
+
+def save_ranks(path: Path, results: dict) -> Path:
+    """Histogram of the ranks of each quantity, and their distribution functions with the bands."""
+    figure = Figure(figsize=(3.0 * len(results), 5.0))
+    axes = figure.subplots(2, len(results), squeeze=False)
+    for column, (name, found) in zip(axes.T, results.items(), strict=True):
+        column[0].bar(range(len(found.counts)), found.counts, width=1.0, alpha=0.6)
+        column[0].plot(range(len(found.counts)), found.expected, color="black")
+        column[0].set(title=name, xlabel="bin of the rank")
+        z = found.fractions
+        column[1].fill_between(z, found.lower - z, found.upper - z, color="lightgray")
+        column[1].plot(z, found.ecdf - z)
+        column[1].set(xlabel="rank / draws", ylabel="distribution function - uniform")
     return _save(figure, path)
 
 

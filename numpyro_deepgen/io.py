@@ -1,4 +1,4 @@
-"""Saving and loading of modules, one file format for both twins.
+"""Saving and loading of modules and of trained guides, one file format for both twins.
 
 A file is a flat map ``dotted.path -> array`` (safetensors). Writing is atomic: the file is written
 beside its place, flushed to disk and renamed. Loading never unpickles.
@@ -13,12 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from jax import Array
+from jax import Array, random
+from numpyro import handlers
 
 from ._numerics.files import check_names_and_shapes, write_atomically
-from .distributions.transforms import Compose, Scan, Transform
+from .distributions import FixedMixture, Flow
+from .distributions.transforms import Compose, FixedAffine, Scan, Transform
+from .infer import AutoFlow
+from .infer.starts.fixed_low_rank import FixedLowRank
 
-__all__ = ["load", "save"]
+__all__ = ["load", "load_guide", "save", "save_guide"]
 
 
 def save(path: str | Path, module: eqx.Module | Transform) -> None:
@@ -131,3 +135,105 @@ def _children(node) -> list[tuple[str, object]]:
     if isinstance(node, (list, tuple)):
         return [(str(i), value) for i, value in enumerate(node)]
     return []
+
+
+def save_guide(path: str | Path, guide: AutoFlow, params: dict) -> None:
+    """Write a trained flow guide to one safetensors file: the flow, and the start it stands on.
+
+    Args:
+        path: file to write; it is replaced at once, or left as it was.
+        guide: an :class:`~numpyro_deepgen.infer.AutoFlow` that has been called, without local
+            guides.
+        params: its parameters, from ``SVI.get_params``.
+
+    Raises:
+        TypeError: if ``guide`` is no flow guide.
+        ValueError: if it was never called, or has local guides.
+
+    Example:
+        >>> import os, tempfile, numpyro, numpyro.distributions as dist
+        >>> from jax import random
+        >>> from numpyro_deepgen.infer import AutoFlow
+        >>> def model():
+        ...     numpyro.sample("x", dist.Gamma(3.0, 1.0))
+        >>> path = os.path.join(tempfile.mkdtemp(), "guide.safetensors")
+        >>> save_guide(path, AutoFlow(model, init="init_loc", args=()), {})
+        >>> guide = AutoFlow(model)
+        >>> params = load_guide(path, guide)
+        >>> guide.sample_posterior(random.key(0), params, sample_shape=(5,))["x"].shape
+        (5,)
+    """
+    _check_guide(guide)
+    if guide.prototype_trace is None:
+        raise ValueError("guide must have been called once, got one that was not; train it first.")
+    save(path, guide.get_flow(params))
+
+
+def load_guide(
+    path: str | Path, guide: AutoFlow, args: tuple = (), kwargs: dict | None = None
+) -> dict:
+    """Fill a flow guide of the same model and recipe from a file written by either twin.
+
+    No start is computed: the guide stands on that of the file, and training goes on from there,
+    also with other data (``fit(rng_key, model, guide, args=...)``).
+
+    Args:
+        path: file that :func:`save_guide` wrote.
+        guide: guide to fill, in place; one that was never called is set up first.
+        args: positional arguments of the model, for the setup.
+        kwargs: keyword arguments of the model, for the setup.
+
+    Returns:
+        The parameters of the guide.
+
+    Raises:
+        TypeError: if ``guide`` is no flow guide.
+        ValueError: if it has local guides, or names or shapes differ, naming them.
+    """
+    _check_guide(guide)
+    arrays = safetensors.numpy.load_file(path)
+    if guide.prototype_trace is None:
+        given, guide.init = guide.init, ("init_loc",)
+        try:
+            with handlers.seed(rng_seed=random.key(0)), handlers.block():
+                guide._setup_prototype(*args, **(kwargs or {}))
+        finally:
+            guide.init = given
+    guide._flow = load(path, _on_start(guide._flow, arrays))
+    guide.init_report = None
+    with handlers.seed(rng_seed=0), handlers.trace() as trace:
+        guide.flow()
+    return {name: site["value"] for name, site in trace.items() if site["type"] == "param"}
+
+
+def _on_start(flow: Flow, arrays: dict[str, np.ndarray]) -> Flow:
+    """The flow on a start, and a base, of the kind that the arrays are of."""
+    expected = {n: tuple(a.shape) for n, a in _named_arrays(_unstack(flow)).items()}
+    if {name: tuple(array.shape) for name, array in arrays.items()} == expected:
+        return flow
+    dtype = flow.transforms[-1].loc.dtype
+    arrays = {name: jnp.asarray(array, dtype) for name, array in arrays.items()}
+    last = f"transforms.{len(flow.transforms) - 1}."
+    start = {n.removeprefix(last): a for n, a in arrays.items() if n.startswith(last)}
+    base = {n.removeprefix("base_dist."): a for n, a in arrays.items() if n.startswith("base_dist")}
+    base_dist, layer = flow.base_dist, flow.transforms[-1]
+    if set(base) == {"logits", "loc", "scale_tril"}:
+        base_dist = FixedMixture(jnp.exp(base["logits"]), base["loc"], base["scale_tril"])
+    if set(start) == {"loc", "scale"}:
+        layer = FixedAffine(**start)
+    elif set(start) == {"loc", "scale", "frame", "core"}:
+        layer = FixedLowRank(**start)
+    return Flow(base_dist, [*flow.transforms[:-1], layer])
+
+
+def _check_guide(guide: AutoFlow) -> None:
+    if not isinstance(guide, AutoFlow):
+        raise TypeError(
+            f"guide must be an AutoFlow, got {type(guide).__name__}; save the parameters of other "
+            "guides as the host does."
+        )
+    if guide._local_settings is not None:
+        raise ValueError(
+            "guide must have no local guides, got one that does; save the parameters as the host "
+            "does."
+        )

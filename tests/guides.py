@@ -2,9 +2,13 @@
 
 import math
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
+
+# annealing costs seconds a guide: tests/test_annealing.py has it
+GAUSSIAN_STARTS = ("init_loc", "laplace", "mean_field", "pathfinder")
 
 # A conjugate regression on badly scaled features, whose evidence is known in closed form.
 _RNG = np.random.default_rng(0)
@@ -43,7 +47,7 @@ class PyroGuides:
         from pyro_deepgen import distributions
         from pyro_deepgen.infer import AutoFlow
 
-        self.AutoFlow, self.recipes = AutoFlow, distributions
+        self.AutoFlow, self.recipes = partial(AutoFlow, init=GAUSSIAN_STARTS), distributions
         pyro.clear_param_store()
         pyro.set_rng_seed(0)
 
@@ -145,7 +149,7 @@ class NumPyroGuides:
         from numpyro_deepgen import distributions
         from numpyro_deepgen.infer import AutoFlow
 
-        self.AutoFlow, self.recipes = AutoFlow, distributions
+        self.AutoFlow, self.recipes = partial(AutoFlow, init=GAUSSIAN_STARTS), distributions
 
     @contextmanager
     def float64(self):

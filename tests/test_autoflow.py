@@ -68,7 +68,7 @@ def test_density_of_constrained_values_integrates_to_one(host):
 
 def test_median_and_quantiles(host):
     model = gamma_model(host)
-    fitted = host.fit(model, host.AutoFlow(model), 300)
+    fitted = host.fit(model, host.AutoFlow(model), 300, learning_rate=1e-3)
     levels = [0.05, 0.5, 0.95]
     found = host.quantiles(fitted, levels)["x"]
     assert found.shape == (3,)

@@ -11,8 +11,9 @@ from scipy import stats
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = (
-    "agreement cli comparison data datasets diagnostics errors export metrics plots reference "
-    "report results run scalars verdict"
+    "agreement budget calibration check_plots cli comparison data datasets diagnostics engine "
+    "errors export guide_specs hosts html importance_method method_names metrics plots predictive "
+    "progress reference report results run scalars settings targets verdict"
 ).split()
 
 
@@ -112,7 +113,7 @@ def test_mcmc_metrics_equal_arviz(load):
         assert metrics[f"ess_{kind}_per_second"].value == pytest.approx(ess / 2.0)
     assert metrics["divergences"].value == stats_["diverging"].sum()
     assert metrics["ebfmi"].value == pytest.approx(arviz.bfmi(energy).min())
-    assert metrics["gradients"].value == 14000
+    assert metrics["num_gradients"].value == 14000
 
 
 def test_frozen_chains_are_reported(load):
@@ -200,7 +201,7 @@ def comparison_of(load, *records, reference="nuts"):
     results = load("results")
     summary = results.ModelSummary("gaussian", {"z": (2,)}, 2)
     comparison = load("comparison").Comparison(
-        summary, results.Settings(), "host", reference_method=reference
+        summary, load("settings").Settings(), "host", reference_method=reference
     )
     for record in records:
         comparison.add(record)
@@ -367,9 +368,9 @@ def test_saved_files(load, tmp_path):
     guide.log_weights[0] = -np.inf
     comparison = comparison_of(load, mcmc_result(load), guide)
     written = comparison.save(tmp_path)
-    assert sorted(path.name for path in written) == sorted(
-        "table.txt comparison.json nuts.nc guide.nc marginals.png pairs.png elbo.png".split()
-    )
+    plots = "marginals.png pairs.png elbo.png"
+    names = f"table.txt comparison.json nuts.nc guide.nc report.html {plots}"
+    assert sorted(path.name for path in written) == sorted(names.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in written)
     content = strict((tmp_path / "comparison.json").read_text())
     assert content["results"][1]["metrics"]["elbo"]["value"] is None
@@ -421,7 +422,7 @@ def test_plots_leave_matplotlib_as_found(load, tmp_path):
 def test_settings_out_of_range(load, bad):
     (name,) = bad
     with pytest.raises(load("errors").CompareError, match=name):
-        load("results").Settings(**bad)
+        load("settings").Settings(**bad)
 
 
 def test_data_of_every_kind_agree(load, tmp_path):

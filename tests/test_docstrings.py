@@ -11,17 +11,19 @@ from test_surface import PACKAGES, PUBLIC, exported
 CASES = [
     (host, subpackage) for host in BACKENDS for subpackage in PUBLIC if subpackage != "compare"
 ]
-# flows whose inverse is a root: JAX compiles for a second or more an example
-COSTLY = "recipes_numerical"
+# JAX compiles for a second or more an example of these
+COSTLY = ("distributions", "distributions.transforms", "infer")
+COMPILED = [
+    pytest.param(*case, marks=pytest.mark.slow)
+    if case in {("numpyro", c) for c in COSTLY}
+    else case
+    for case in CASES
+]
 
 
-def members(host: str, subpackage: str, costly: bool) -> list:
-    return [
-        member
-        for member in exported(PACKAGES[host], subpackage).values()
-        if (inspect.isclass(member) or inspect.isfunction(member))
-        and member.__module__.endswith(COSTLY) == costly
-    ]
+def members(host: str, subpackage: str) -> list:
+    found = exported(PACKAGES[host], subpackage).values()
+    return [member for member in found if inspect.isclass(member) or inspect.isfunction(member)]
 
 
 def run_examples(host: str, found: list) -> None:
@@ -34,17 +36,9 @@ def run_examples(host: str, found: list) -> None:
     assert runner.summarize(verbose=False).failed == 0
 
 
-@pytest.mark.parametrize("host, subpackage", CASES)
+@pytest.mark.parametrize("host, subpackage", COMPILED)
 def test_examples(host, subpackage):
-    run_examples(host, members(host, subpackage, costly=False))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("host", BACKENDS)
-def test_costly_examples(host):
-    found = members(host, "distributions", costly=True)
-    assert found
-    run_examples(host, found)
+    run_examples(host, members(host, subpackage))
 
 
 @pytest.mark.parametrize("host, subpackage", CASES)

@@ -661,3 +661,20 @@ def test_killed_at_random_moments_it_ends_the_same(name, tmp_path):
     assert len(one.files) == len(other.files) > 2
     for key in one.files:
         np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_a_callback_sees_the_loss_and_stops_training(host):
+    seen = []
+
+    def callback(step, loss):
+        seen.append((step, loss))
+        return step >= 24
+
+    options = {"learning_rate": 0.1, "evaluate_every": 8}
+    result = host.fit(quadratic(host), no_guide, 100, callback=callback, **options)
+    assert (result.stopped, result.num_steps) == ("callback", 24)
+    assert [step for step, _ in seen] == [8, 16, 24]
+    # the last interval is evaluated before the end
+    assert result.evaluations == [(step, pytest.approx(loss)) for step, loss in seen]
+    with pytest.raises(TypeError, match="callback must be callable, got int"):
+        host.fit(quadratic(host), no_guide, 100, callback=3)

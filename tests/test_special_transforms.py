@@ -156,6 +156,75 @@ def test_a_scan_equals_the_plain_sequence(both, masks, count):
                 np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def _alternating_layers(b, kind, count):
+    """Layers that are alike up to the order of their inputs."""
+    if kind in ("alternate", "half"):
+        masks = (kind, f"{kind}_flipped")
+        return [b.make(b.T.Coupling, 4, mask=masks[i % 2], context_dim=2) for i in range(count)]
+    orders = ([0, 2, 1, 3], [3, 1, 2, 0]) if kind == "permuted" else ("natural", "reversed")
+    hidden_dims = () if kind == "linear" else (8, 8)
+    return [
+        b.T.Inverse(
+            b.make(
+                b.T.MaskedAutoregressive,
+                4,
+                order=orders[i % 2],
+                hidden_dims=hidden_dims,
+                context_dim=2,
+            )
+        )
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [3, 6])
+@pytest.mark.parametrize("kind", ["alternate", "half", "natural", "permuted", "linear"])
+def test_a_scan_of_layers_that_differ_in_order_has_one_body(both, kind, count):
+    rng = np.random.default_rng(0)
+    for b in both:
+        layers = [
+            b.perturbed(layer, 0.3, seed)
+            for seed, layer in enumerate(_alternating_layers(b, kind, count))
+        ]
+        scan, plain = b.T.Scan(layers), b.T.Compose(layers)
+        if hasattr(scan, "stacked"):
+            assert (len(scan.stacked), len(scan.rest)) == (1, 0)
+        named, expected = b.named(scan), b.named(plain)
+        assert set(named) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(named[name], values)
+        x, context = b.array(rng.standard_normal((6, 4))), b.array(rng.standard_normal((6, 2)))
+        for method in ("forward_and_log_det", "inverse_and_log_det"):
+            for found, value in zip(
+                b.apply(scan, method, x, context), b.apply(plain, method, x, context), strict=True
+            ):
+                np.testing.assert_allclose(found, value, atol=1e-10)
+
+
+def test_couplings_in_a_row_equal_couplings_one_by_one(both):
+    """Parts are kept apart between couplings, across a change of the partition and a context"""
+    masks = ["alternate", "alternate", "alternate_flipped", "half", "half_flipped", "half"]
+    rng = np.random.default_rng(1)
+    for b in both:
+        layers = [
+            b.perturbed(b.make(b.T.Coupling, 5, mask=mask, context_dim=2 * (i % 2)), 0.3, i)
+            for i, mask in enumerate(masks)
+        ]
+        layers.insert(2, b.T.Flip(5))
+        layers[3] = b.T.Inverse(layers[3])
+        x, context = b.array(rng.standard_normal(5)), b.array(rng.standard_normal((3, 2)))
+        for method in ("forward_and_log_det", "inverse_and_log_det"):
+            value, total = x, 0.0
+            for layer in layers if method.startswith("forward") else layers[::-1]:
+                value, log_det = b.apply(
+                    layer, method, b.array(value), context if layer.context_dim else None
+                )
+                total = total + log_det
+            found = b.apply(b.T.Compose(layers), method, x, context)
+            np.testing.assert_allclose(found[0], value, atol=1e-12)
+            np.testing.assert_allclose(found[1], total, atol=1e-12)
+
+
 BAD_CONFIGURATIONS = {
     "rank must be at most": lambda b: b.make(b.T.Sylvester, 2, 3),
     "kind must be one of": lambda b: b.make(b.T.Sylvester, 2, kind="dense"),

@@ -75,7 +75,15 @@ def constants_first(names: list[str]) -> list[str]:
 
 
 # what a host's own base class adds, and where it keeps parameters
-HOSTS_OWN = {("AutoFlow", "prefix"), ("importance_resample", "params")}
+HOSTS_OWN = {
+    ("AutoFlow", "prefix"),
+    ("FlowIndependence", "params"),
+    ("coverage", "params"),
+    ("importance_resample", "params"),
+    ("save_guide", "params"),
+    ("latent_statistics", "params"),
+    ("log_evidence", "params"),
+}
 
 
 def parameters(function, owner: str = "") -> list[tuple]:

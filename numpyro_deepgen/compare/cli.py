@@ -1,21 +1,22 @@
-"""The command line: ``python -m <package> compare TARGET ...`` and ``python -m <package> list``.
+"""The command line: ``python -m <package>`` with ``compare``, ``compare-hosts`` and ``list``.
 
 Bad input is one line on standard error and exit code 2; an interrupt keeps what is finished and
 ends with exit code 130.
 """
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import engine
-from .data import check_arguments, load_data
 from .errors import CompareError
+from .hosts import compare_hosts
+from .method_names import DEFAULT_METHODS, resolve_methods
 from .problems import PROBLEMS
-from .results import Settings
-from .run import DEFAULT_METHODS, compare, resolve_methods
+from .run import compare
+from .settings import Settings
+from .targets import load_target
 
 __all__ = ["build_parser", "main"]
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with its two subcommands."""
+    """The parser with its subcommands."""
     package = __package__.split(".")[0]
     parser = argparse.ArgumentParser(prog=f"python -m {package}", description="Compare posteriors.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -56,18 +57,51 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--methods",
         default=",".join(DEFAULT_METHODS),
-        help="comma-separated (default: %(default)s)",
+        help="comma-separated names, or module:object or file.py:object of a guide class, a kernel "
+        "class, or a function of the model that gives a guide or kernel (default: %(default)s)",
     )
     command.add_argument(
         "--reference",
         help="NetCDF file of InferenceData, an MCMC method among those run, 'exact' (for problems "
         "known exactly) or 'none' (default: exact where known, else nuts)",
     )
-    command.add_argument("--output", type=Path, help="directory for table, JSON, NetCDF and plots")
+    _add_output(command)
     _add_settings(command)
-    command.add_argument("--no-plots", action="store_true", help="write no PNG files")
+    command.add_argument(
+        "--sbc",
+        type=int,
+        default=0,
+        metavar="N",
+        help="simulation-based calibration: run each method again on N data sets drawn from the "
+        "model (at least 10)",
+    )
+    command.add_argument(
+        "--ppc", action="store_true", help="posterior predictive checks of each method"
+    )
     command.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_hosts(commands)
     return parser
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--output", type=Path, help="directory for table, JSON, NetCDF, plots and report.html"
+    )
+    command.add_argument("--no-plots", action="store_true", help="write no PNG files")
+
+
+def _add_hosts(commands) -> None:
+    command = commands.add_parser(
+        "compare-hosts", help="judge finished comparisons of one model, from either host, together"
+    )
+    command.set_defaults(run=_compare_hosts)
+    command.add_argument("folders", nargs="+", type=Path, help="directories that compare wrote")
+    command.add_argument(
+        "--reference",
+        help="NetCDF file of InferenceData, a label as 'pyro:nuts', or 'none' (default: the "
+        "reference draws in a folder, else the first trusted chains)",
+    )
+    _add_output(command)
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -87,13 +121,27 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
             type=int,
             help=f"{text} (default: {getattr(default, name)}, or the problem's own)",
         )
-    command.add_argument("--learning-rate", type=float, help="peak rate (default: the method's)")
+    command.add_argument(
+        "--learning-rate",
+        type=_rate,
+        help="peak rate, or 'auto' to find it by short trials (default: the method's)",
+    )
     command.add_argument(
         "--target-accept-prob",
         type=float,
         help=f"of NUTS (default: {default.target_accept_prob}, or the problem's own)",
     )
     command.add_argument("--x64", action="store_true", help="compute in float64")
+    command.add_argument(
+        "--time-budget",
+        type=float,
+        metavar="SECONDS",
+        help="seconds that each method gets after compilation, in place of steps and draws",
+    )
+
+
+def _rate(text: str) -> float | str:
+    return text if text == "auto" else float(text)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -107,17 +155,19 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    methods = resolve_methods(args.methods)
-    model, data, exact = _load(args.target, args.data)
+    resolve_methods(args.methods)
+    model, data, exact = load_target(args.target, args.data)
     settings = _settings(args)
     reference, source = _reference(args, exact)
     comparison = compare(
         model,
         (),
         data,
-        methods,
+        args.methods,
         reference,
         **settings,
+        sbc=args.sbc,
+        ppc=args.ppc,
         output=args.output,
         plots=not args.no_plots,
         progress=not args.quiet,
@@ -128,6 +178,16 @@ def _compare(args: argparse.Namespace) -> int:
     if args.output is not None:
         print(f"Written to {args.output}")
     return EXIT_INTERRUPTED if comparison.interrupted else 0
+
+
+def _compare_hosts(args: argparse.Namespace) -> int:
+    merged = compare_hosts(
+        args.folders, args.reference, output=args.output, plots=not args.no_plots
+    )
+    print(merged.table())
+    if args.output is not None:
+        print(f"Written to {args.output}")
+    return 0
 
 
 def _settings(args: argparse.Namespace) -> dict:
@@ -148,54 +208,3 @@ def _reference(args: argparse.Namespace, exact: Callable | None):
     if exact is None:
         raise CompareError(f"no exact draws are known of {args.target}: give a file, nuts or none")
     return exact(REFERENCE_DRAWS, seed=args.seed), "exact draws"
-
-
-def _load(target: str, path: Path | None):
-    """Model, data and the exact draws' function (or None) of a target."""
-    if target in PROBLEMS:
-        problem = PROBLEMS[target]
-        data = problem.data if path is None else load_data(path)
-        check_arguments(problem.model, data)
-        return problem.model, data, problem.reference_fn if path is None else None
-    model = _load_model(target)
-    data = {} if path is None else load_data(path)
-    check_arguments(model, data)
-    return model, data, None
-
-
-def _load_model(target: str) -> Callable:
-    file, separator, name = target.rpartition(":")
-    if not separator or not name:
-        raise CompareError(
-            f"target {target!r} is neither file.py:model nor one of {', '.join(PROBLEMS)}"
-        )
-    path = Path(file)
-    if not path.is_file():
-        raise CompareError(f"model file {file} does not exist")
-    module = _import_file(path)
-    model = getattr(module, name, None)
-    if not callable(model):
-        found = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise CompareError(
-            f"model file {file} has no function {name!r}; it has {', '.join(found) or 'none'}"
-        )
-    return model
-
-
-def _import_file(path: Path):
-    """Run a Python file as a module; its own directory is importable meanwhile."""
-    spec = importlib.util.spec_from_file_location(f"_compared_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise CompareError(f"model file {path} is not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise CompareError(
-            f"model file {path} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-    return module

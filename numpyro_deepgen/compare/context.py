@@ -16,7 +16,8 @@ from numpyro.distributions import biject_to
 from numpyro.infer.util import initialize_model
 
 from .errors import ModelError
-from .results import ModelSummary, Settings
+from .results import ModelSummary
+from .settings import Settings
 
 __all__ = ["HOST", "Context", "check_model", "make_context", "session", "versions"]
 

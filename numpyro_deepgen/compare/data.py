@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, ModelError
 
-__all__ = ["check_arguments", "check_finite", "load_data"]
+__all__ = ["check_arguments", "check_finite", "check_generative", "load_data"]
 
 
 def load_data(path: str | Path) -> dict[str, np.ndarray]:
@@ -159,3 +159,24 @@ def _integers_if_whole(values: np.ndarray) -> np.ndarray:
     if values.size and np.all(np.isfinite(values)) and np.all(values == np.round(values)):
         return values.astype(np.int64)
     return values
+
+
+def check_generative(factors: list, observed: list) -> None:
+    """Refuse models whose joint density is not that of their own draws.
+
+    Args:
+        factors: names of factors.
+        observed: names of the observed sites.
+
+    Raises:
+        ModelError: if there is a factor, or nothing is observed.
+    """
+    if factors:
+        raise ModelError(
+            f"calibration needs a model whose draws follow its density: the factor {factors[0]!r} "
+            "does not; leave sbc out"
+        )
+    if not observed:
+        raise ModelError(
+            "calibration needs an observed site, to simulate its values; leave sbc out"
+        )

@@ -2,7 +2,9 @@
 
 from .context import HOST, Context, check_model, make_context, session, versions
 from .engine_guides import GUIDES, run_guide
-from .engine_mcmc import run_neutra, run_nuts
+from .engine_mcmc import run_flow_mcmc, run_neutra, run_nuts
+from .engine_user import user_method
+from .importance_method import run_importance
 from .results import Method
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "check_model",
     "make_context",
     "session",
+    "user_method",
     "versions",
 ]
 
@@ -25,4 +28,16 @@ METHODS = {
         name: Method(name, "mcmc", run_neutra(name, guide), f"the host's NUTS through {guide}")
         for name, guide in {"neutra": "iaf", "neutra_nsf": "nsf"}.items()
     },
+    "flow_mcmc": Method(
+        "flow_mcmc",
+        "mcmc",
+        run_flow_mcmc("flow_mcmc", "nsf"),
+        "the host's NUTS in turns with proposals of nsf",
+    ),
+    "importance": Method(
+        "importance",
+        "guide",
+        run_importance("importance", run_guide("nsf"), "nsf"),
+        "draws of nsf, resampled by their importance weights",
+    ),
 }

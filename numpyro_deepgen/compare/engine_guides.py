@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import lax, random
+from jax import random
 from numpyro import handlers
-from numpyro.infer import SVI, Trace_ELBO
+from numpyro.infer import Trace_ELBO
 from numpyro.infer.autoguide import (
     AutoIAFNormal,
     AutoLaplaceApproximation,
@@ -18,59 +15,29 @@ from numpyro.infer.autoguide import (
     AutoNormal,
 )
 from numpyro.infer.initialization import init_to_median
-from numpyro.optim import optax_to_numpyro
 
-from ..distributions import iaf, maf, nsf, planar, realnvp
-from ..infer import AutoFlow
+from .. import distributions
+from ..infer import AutoFlow, fit
+from ..infer import FitError as TrainingError
 from .batching import guide_draws
+from .budget import TrainingClock
 from .context import Context
 from .errors import FitError
-from .results import MethodResult, Settings
+from .guide_specs import FLOWS, GuideSpec, Trained, kept_steps, start_notes
+from .results import MethodResult
+from .settings import Settings
 
-__all__ = ["GUIDES", "GuideSpec", "Trained", "run_guide", "trained_guide"]
+__all__ = ["GUIDES", "run_guide", "trained_guide"]
 
-NUM_CHUNKS = 20
-MAX_BAD_SHARE = 0.1
-FINAL_RATE = 0.01
 MAX_NORM = 100.0
+FLOW_RATE = 5e-3
 
 
-@dataclass(frozen=True)
-class GuideSpec:
-    """How to build and train a guide.
-
-    Args:
-        build: model -> guide of the host.
-        learning_rate: default peak rate of Adam, decayed along a cosine.
-        description: one line.
-    """
-
-    build: Callable
-    learning_rate: float
-    description: str
-
-
-@dataclass
-class Trained:
-    """A trained guide.
-
-    Args:
-        guide: the host's guide.
-        params: its parameters.
-        losses: of every step.
-        timings: seconds under ``"compile"`` and ``"fit"``.
-        notes: what the guide wants known.
-    """
-
-    guide: object
-    params: dict
-    losses: np.ndarray
-    timings: dict
-    notes: list = field(default_factory=list)
-
-
-def _flow(recipe: Callable) -> Callable:
-    return lambda model: AutoFlow(model, recipe)
+def _flow(name: str) -> GuideSpec:
+    recipe = getattr(distributions, name)
+    return GuideSpec(
+        lambda model: AutoFlow(model, recipe), FLOW_RATE, f"AutoFlow with {FLOWS[name]}"
+    )
 
 
 def _host(guide_class: type, **options) -> Callable:
@@ -86,23 +53,23 @@ GUIDES = {
         _host(AutoLaplaceApproximation), 2e-2, "the host's AutoLaplaceApproximation"
     ),
     "auto_iaf": GuideSpec(_host(AutoIAFNormal, num_flows=3), 5e-3, "the host's AutoIAFNormal"),
-    "nsf": GuideSpec(_flow(nsf), 5e-3, "AutoFlow with a neural spline flow"),
-    "maf": GuideSpec(_flow(maf), 5e-3, "AutoFlow with a masked autoregressive flow"),
-    "iaf": GuideSpec(_flow(iaf), 5e-3, "AutoFlow with an inverse autoregressive flow"),
-    "realnvp": GuideSpec(_flow(realnvp), 5e-3, "AutoFlow with affine couplings"),
-    "planar": GuideSpec(_flow(planar), 5e-3, "AutoFlow with planar transforms"),
+    **{name: _flow(name) for name in FLOWS},
 }
 
 
-def run_guide(name: str) -> Callable:
-    """The runner ``(context, settings, bar) -> MethodResult`` of a guide in :data:`GUIDES`."""
+def run_guide(name: str, spec: GuideSpec | None = None) -> Callable:
+    """The runner ``(context, settings, bar) -> MethodResult`` of a guide.
+
+    Args:
+        name: of the method.
+        spec: how to build it; that of this name in :data:`GUIDES` by default.
+    """
 
     def run(context: Context, settings: Settings, bar) -> MethodResult:
-        trained = trained_guide(name, context, settings, bar)
+        trained = trained_guide(name, context, settings, bar, spec)
         compile_seconds, draw_seconds, draws, weights = _draw(name, trained, context, settings)
         timings = dict(trained.timings, draw=draw_seconds)
         timings["compile"] += compile_seconds
-        rate = settings.learning_rate or GUIDES[name].learning_rate
         return MethodResult(
             name,
             "guide",
@@ -110,87 +77,53 @@ def run_guide(name: str) -> Callable:
             timings=timings,
             losses=trained.losses,
             log_weights=weights,
-            settings=settings.to_dict() | {"learning_rate": rate},
+            settings=settings.to_dict() | {"learning_rate": trained.learning_rate},
             notes=list(trained.notes),
         )
 
     return run
 
 
-def trained_guide(name: str, context: Context, settings: Settings, bar) -> Trained:
-    """The guide trained on this model; a second call gives the same one."""
-    if name not in context.cache:
-        context.cache[name] = _train(name, context, settings, bar)
-    return context.cache[name]
+def trained_guide(
+    name: str, context: Context, settings: Settings, bar, spec: GuideSpec | None = None
+) -> Trained:
+    """The guide trained on this model; a second call with the same budget gives the same one."""
+    key = (name, settings.num_steps, settings.time_budget)
+    if key not in context.cache:
+        context.cache[key] = _train(name, spec or GUIDES[name], context, settings, bar)
+    return context.cache[key]
 
 
-def _train(name: str, context: Context, settings: Settings, bar) -> Trained:
-    """Fit a guide with Adam under a cosine decay, skipping steps that are not finite."""
-    bar.reset(total=settings.num_steps)
-    spec = GUIDES[name]
+def _train(name: str, spec: GuideSpec, context: Context, settings: Settings, bar) -> Trained:
+    """Fit a guide with Adam under a cosine decay of its rate."""
     guide = spec.build(context.model)
-    rate = settings.learning_rate or spec.learning_rate
-    schedule = optax.cosine_decay_schedule(rate, settings.num_steps, FINAL_RATE)
-    svi = SVI(
-        context.model,
-        guide,
-        optax_to_numpyro(optax.chain(optax.clip_by_global_norm(MAX_NORM), optax.adam(schedule))),
-        Trace_ELBO(num_particles=settings.num_particles),
-    )
-    start = time.perf_counter()
-    state = svi.init(context.rng_key(name), *context.args, **context.kwargs)
-    size = -(-settings.num_steps // NUM_CHUNKS)
-    advance = jax.jit(_chunk_fn(svi, context, size)).lower(state, size).compile()
-    compiled = time.perf_counter()
-    losses = []
-    for done in range(0, settings.num_steps, size):
-        count = min(size, settings.num_steps - done)
-        state, chunk = advance(state, count)
-        losses.append(np.asarray(chunk)[:count])
-        bar.update(count)
-        _check_losses(np.concatenate(losses))
-    fitted = time.perf_counter()
-    trained = Trained(
-        guide,
-        svi.get_params(state),
-        np.concatenate(losses),
-        {"compile": compiled - start, "fit": fitted - compiled},
-        _start_notes(guide),
-    )
-    return _as_gaussian(trained, context) if name == "auto_laplace" else trained
-
-
-def _chunk_fn(svi: SVI, context: Context, size: int) -> Callable:
-    """A function of (state, count) that takes ``count <= size`` steps and records the losses."""
-
-    def chunk(state, count):
-        def step(i, carry):
-            state, losses = carry
-            state, loss = svi.stable_update(state, *context.args, **context.kwargs)
-            return state, losses.at[i].set(loss)
-
-        return lax.fori_loop(0, count, step, (state, jnp.zeros(size)))
-
-    return chunk
-
-
-def _check_losses(losses: np.ndarray) -> None:
-    bad = int(np.sum(~np.isfinite(losses)))
-    if bad > MAX_BAD_SHARE * len(losses):
-        raise FitError(
-            f"the ELBO was not finite in {bad} of {len(losses)} steps; try a smaller "
-            "learning_rate or x64"
+    peak = settings.learning_rate or spec.learning_rate
+    clock = TrainingClock(peak, settings.num_steps, settings.time_budget, bar)
+    # a point estimate has no randomness to average over
+    num_particles = 1 if name == "auto_laplace" else settings.num_particles
+    notes = []
+    try:
+        result = fit(
+            context.rng_key(name),
+            context.model,
+            guide,
+            clock.num_steps,
+            args=context.args,
+            kwargs=context.kwargs,
+            loss=Trace_ELBO(num_particles=num_particles),
+            learning_rate=peak if peak == "auto" else clock.rate,
+            clip_norm=MAX_NORM,
+            evaluate_every=clock.chunk,
+            progress=False,
+            callback=clock,
         )
-
-
-def _start_notes(guide) -> list[str]:
-    """Which start a flow guide took."""
-    report = getattr(guide, "init_report", None)
-    if report is None:
-        return []
-    tried = [f"{name} {elbo:.2f}" for name, elbo in report.elbo.items()]
-    tried += [f"{name} failed" for name in report.failed]
-    return [f"start: {report.chosen} (ELBO of the starts: {', '.join(tried)})"]
+    except TrainingError as error:
+        result = kept_steps(error, settings)
+        notes.append(f"training ended at step {result.num_steps}, where it was not finite")
+    rate = peak if peak != "auto" else result.learning_rate
+    trained = Trained(guide, result.params, result.losses, clock.timings(), rate, notes)
+    trained.notes += start_notes(guide)
+    return _as_gaussian(trained, context) if name == "auto_laplace" else trained
 
 
 def _as_gaussian(trained: Trained, context: Context) -> Trained:
@@ -208,7 +141,7 @@ def _as_gaussian(trained: Trained, context: Context) -> Trained:
         raise FitError("the Hessian at the mode is not positive definite: no Laplace approximation")
     seconds = time.perf_counter() - start
     timings = dict(trained.timings, fit=trained.timings["fit"] + seconds)
-    return Trained(guide, params, trained.losses, timings, trained.notes)
+    return Trained(guide, params, trained.losses, timings, trained.learning_rate, trained.notes)
 
 
 def _draw(name: str, trained: Trained, context: Context, settings: Settings):

@@ -1,29 +1,27 @@
-"""NUTS, plain and through a trained flow (NeuTra), with chains advanced together."""
+"""NUTS: plain, through a trained flow (NeuTra), and in turns with a trained flow's proposals."""
 
-import time
 from collections.abc import Callable
+from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax, random
 from numpyro.infer import NUTS
 from numpyro.infer.reparam import NeuTraReparam
 
+from ..infer import FlowIndependence
+from .chains import HMC_STATS, sample_chains
 from .context import Context
-from .engine_guides import Trained, trained_guide
-from .errors import FitError
-from .results import MethodResult, Settings
+from .engine_guides import trained_guide
+from .guide_specs import Trained
+from .results import MethodResult
+from .settings import Settings
 
-__all__ = ["run_neutra", "run_nuts"]
+__all__ = ["run_flow_mcmc", "run_kernel", "run_neutra", "run_nuts"]
 
-STATS = {
+FLOW_STATS = {
     "diverging": "diverging",
-    "energy": "energy",
-    "acceptance_rate": "accept_prob",
+    "acceptance_rate": "inner.accept_prob",
     "num_steps": "num_steps",
+    "proposal_acceptance": "accept_prob",
 }
-NUM_CHUNKS = 20
 
 
 def run_nuts(context: Context, settings: Settings, bar) -> MethodResult:
@@ -34,15 +32,17 @@ def run_nuts(context: Context, settings: Settings, bar) -> MethodResult:
         settings: budgets; every chain takes ``num_warmup`` and then ``num_samples`` steps.
         bar: progress bar, advanced once a step.
     """
-    return _sample("nuts", context.model, context, settings, bar)
+    kernel = NUTS(context.model, target_accept_prob=settings.target_accept_prob)
+    return sample_chains("nuts", kernel, context, settings, bar, HMC_STATS)
 
 
 def run_neutra(name: str, guide_name: str) -> Callable:
     """The runner of the host's NUTS on the model warped by a trained guide (NeuTraReparam).
 
     The guide comes from this comparison's own run of it where there is one, else it is trained
-    here; either way its time is part of this method's. The inverse autoregressive flow is the
-    natural one: NUTS needs the flow's forward direction only, which is one cheap pass.
+    here; either way its time is part of this method's. Under a budget of time guide and chains get
+    half of it each. The inverse autoregressive flow is the natural one: NUTS needs the flow's
+    forward direction only, which is one cheap pass.
 
     Args:
         name: of the method.
@@ -54,90 +54,67 @@ def run_neutra(name: str, guide_name: str) -> Callable:
     """
 
     def run(context: Context, settings: Settings, bar) -> MethodResult:
-        trained = trained_guide(guide_name, context, settings, bar)
-        result = _warped(name, trained, context, settings, bar)
-        for part, seconds in trained.timings.items():
-            result.timings[part] = result.timings.get(part, 0.0) + seconds
-        result.losses = trained.losses
-        result.notes.append(f"through the trained {guide_name} guide, whose time is counted here")
-        return result
+        part = _half(settings)
+        trained = trained_guide(guide_name, context, part, bar)
+        neutra = NeuTraReparam(trained.guide, trained.params)
+        model = neutra.reparam(context.model)
+        kernel = NUTS(model, target_accept_prob=settings.target_accept_prob)
+        result = sample_chains(name, kernel, context, part, bar, HMC_STATS)
+        result.draws = {k: v for k, v in result.draws.items() if not k.endswith("_shared_latent")}
+        return _with_guide(result, trained, guide_name, settings)
 
     return run
 
 
-def _warped(name: str, trained: Trained, context: Context, settings: Settings, bar):
-    """NUTS on the warped model, its draws mapped back to the model's sites."""
-    neutra = NeuTraReparam(trained.guide, trained.params)
-    result = _sample(name, neutra.reparam(context.model), context, settings, bar)
-    result.draws = {k: v for k, v in result.draws.items() if not k.endswith("_shared_latent")}
+def run_flow_mcmc(name: str, guide_name: str) -> Callable:
+    """The runner of a trained guide's proposals in turns with the host's NUTS.
+
+    Args:
+        name: of the method.
+        guide_name: of the flow guide, whose time is part of this method's.
+    """
+
+    def run(context: Context, settings: Settings, bar) -> MethodResult:
+        part = _half(settings)
+        trained = trained_guide(guide_name, context, part, bar)
+        inner = NUTS(context.model, target_accept_prob=settings.target_accept_prob)
+        kernel = FlowIndependence(trained.guide, trained.params, inner)
+        result = sample_chains(name, kernel, context, part, bar, FLOW_STATS)
+        rate = result.sample_stats["proposal_acceptance"].mean()
+        result.notes.append(f"{rate:.0%} of the proposals of {guide_name} were accepted")
+        return _with_guide(result, trained, guide_name, settings)
+
+    return run
+
+
+def run_kernel(name: str, factory: Callable) -> Callable:
+    """The runner of a user's kernel, its chains in turn.
+
+    Args:
+        name: of the method.
+        factory: model -> kernel of the host.
+    """
+
+    def run(context: Context, settings: Settings, bar) -> MethodResult:
+        kernel = factory(context.model)
+        return sample_chains(name, kernel, context, settings, bar, HMC_STATS, together=False)
+
+    return run
+
+
+def _half(settings: Settings) -> Settings:
+    """Half of a budget of time: for the guide, and for the chains."""
+    budget = settings.time_budget
+    return settings if budget is None else replace(settings, time_budget=budget / 2)
+
+
+def _with_guide(
+    result: MethodResult, trained: Trained, guide_name: str, settings: Settings
+) -> MethodResult:
+    """The result with the losses and the time of the guide that it stands on."""
+    for part, seconds in trained.timings.items():
+        result.timings[part] = result.timings.get(part, 0.0) + seconds
+    result.losses = trained.losses
+    result.settings = settings.to_dict()
+    result.notes.append(f"through the trained {guide_name} guide, whose time is counted here")
     return result
-
-
-def _sample(name: str, model, context: Context, settings: Settings, bar) -> MethodResult:
-    """Warm up and sample; the steps run in compiled chunks, so that the bar moves."""
-    bar.reset(total=settings.num_warmup + settings.num_samples)
-    kernel = NUTS(model, target_accept_prob=settings.target_accept_prob)
-    keys = random.split(context.rng_key(name), settings.num_chains)
-    start = time.perf_counter()
-    state = kernel.init(keys, settings.num_warmup, None, context.args, context.kwargs)
-    size = -(-max(settings.num_warmup, settings.num_samples) // NUM_CHUNKS)
-    advance = jax.jit(_chunk_fn(kernel, context, size)).lower(state, size).compile()
-    constrain = jax.jit(jax.vmap(jax.vmap(kernel.postprocess_fn(context.args, context.kwargs))))
-    compiled = time.perf_counter()
-    state, _ = _advance(advance, state, settings.num_warmup, size, bar)
-    warmed = time.perf_counter()
-    state, chunks = _advance(advance, state, settings.num_samples, size, bar)
-    positions, stats = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *chunks)
-    draws = {k: np.asarray(v) for k, v in constrain(positions).items()}
-    drawn = time.perf_counter()
-    result = MethodResult(name, "mcmc", settings=settings.to_dict())
-    result.draws = _finite({k: v for k, v in draws.items() if v.dtype.kind in "fiub"})
-    result.sample_stats = stats
-    result.timings = {
-        "compile": compiled - start,
-        "fit": warmed - compiled,
-        "draw": drawn - warmed,
-    }
-    return result
-
-
-def _chunk_fn(kernel: NUTS, context: Context, size: int):
-    """A function of (state, count) that takes ``count <= size`` steps and records them."""
-
-    def record(state):
-        stats = {name: getattr(state, attribute) for name, attribute in STATS.items()}
-        return getattr(state, kernel.sample_field), stats
-
-    def chunk(state, count):
-        empty = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), record(state))
-
-        def step(i, carry):
-            state, buffer = carry
-            state = kernel.sample(state, context.args, context.kwargs)
-            buffer = jax.tree.map(lambda b, leaf: b.at[i].set(leaf), buffer, record(state))
-            return state, buffer
-
-        return lax.fori_loop(0, count, step, (state, empty))
-
-    return chunk
-
-
-def _advance(advance, state, total: int, size: int, bar):
-    """Take ``total`` steps chunk by chunk; the records have shape ``(chain, step, ...)``."""
-    chunks = []
-    for done in range(0, total, size):
-        count = min(size, total - done)
-        state, records = advance(state, count)
-        chunks.append(
-            jax.tree.map(lambda x, n=count: np.swapaxes(np.asarray(x)[:n], 0, 1), records)
-        )
-        bar.update(count)
-    return state, chunks
-
-
-def _finite(draws: dict) -> dict:
-    for name, value in draws.items():
-        if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
-            count = int(np.sum(~np.isfinite(value)))
-            raise FitError(f"{count} draws of site {name!r} are not finite; try x64")
-    return draws

@@ -1,4 +1,4 @@
-"""Files of a comparison: text, strict JSON, NetCDF a method; each written whole or not at all."""
+"""Files of a comparison: text, strict JSON, NetCDF, HTML; each written whole or not at all."""
 
 import json
 import os
@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .diagnostics import load_arviz
+from .html import html_page
 from .results import Estimate, MethodResult, Verdict
 
-__all__ = ["inference_data", "save", "to_dict", "write_atomically"]
+__all__ = ["file_name", "inference_data", "save", "to_dict", "write_atomically"]
 
 
 def to_dict(comparison) -> dict:
@@ -34,6 +35,11 @@ def to_dict(comparison) -> dict:
             "verdict": _plain(reference.verdict),
         },
         "best": None if best is None else best.name,
+        "notes": list(comparison.notes),
+        "predictive": {name: _checks(found) for name, found in comparison.predictive.items()},
+        "calibration": {
+            name: _calibration(found) for name, found in comparison.calibration.items()
+        },
         "results": [_result(result) for result in comparison.results],
     }
 
@@ -49,6 +55,32 @@ def _result(result: MethodResult) -> dict:
         "settings": _plain(result.settings),
         "notes": list(result.notes),
         "losses": None if result.losses is None else _plain(np.asarray(result.losses)),
+    }
+
+
+def _checks(checks: list) -> list[dict]:
+    """Posterior predictive checks, without the replicated data."""
+    return [
+        {
+            "site": check.site,
+            "statistic": check.statistic,
+            "observed": _plain(check.observed),
+            "replicated_mean": _plain(np.mean(check.replicated)),
+            "p_value": check.p_value,
+        }
+        for check in checks
+    ]
+
+
+def _calibration(found) -> dict:
+    """Simulation-based calibration: ranks and p-values by scalar."""
+    return {
+        "num_draws": found.num_draws,
+        "p_value": found.p_value,
+        "worst": found.worst,
+        "ranks": {name: _plain(ranks) for name, ranks in found.ranks.items()},
+        "p_values": {name: test.ecdf_p_value for name, test in found.tests.items()},
+        "errors": list(found.errors),
     }
 
 
@@ -113,7 +145,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
 
 
 def save(comparison, directory: Path, plots: bool = True) -> list[Path]:
-    """Write ``table.txt``, ``comparison.json``, ``<method>.nc`` and the plots."""
+    """Write ``table.txt``, ``comparison.json``, ``<method>.nc``, plots and ``report.html``."""
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_dict(comparison), indent=1, allow_nan=False)
     written = [
@@ -123,19 +155,42 @@ def save(comparison, directory: Path, plots: bool = True) -> list[Path]:
     for result in comparison.results:
         if result.error is None:
             written.append(save_result(result, directory))
+    written += _save_reference(comparison.reference, directory)
+    images = []
     if plots:
         from .plots import save_plots
 
-        written += save_plots(comparison, directory)
-    return written
+        images = save_plots(comparison, directory)
+    page = html_page(comparison, images)
+    return [*written, *images, write_atomically(directory / "report.html", _writer(page))]
+
+
+def _save_reference(reference, directory: Path) -> list[Path]:
+    """Write the reference draws to ``reference.nc`` where they are no method's own."""
+    if reference is None or reference.method is not None:
+        return []
+    arviz = load_arviz()
+    attrs = {"source": reference.source}
+    data = arviz.from_dict(
+        posterior={name: np.asarray(value) for name, value in reference.draws.items()},
+        sample_stats={k: np.asarray(v) for k, v in reference.sample_stats.items()} or None,
+        posterior_attrs=attrs,
+    )
+    return [_write_netcdf(data, directory / "reference.nc")]
+
+
+def _write_netcdf(data, path: Path) -> Path:
+    return write_atomically(path, lambda path: data.to_netcdf(str(path), engine="h5netcdf"))
 
 
 def save_result(result: MethodResult, directory: Path) -> Path:
     """Write one method's InferenceData to ``<method>.nc``."""
-    data = inference_data(result)
-    return write_atomically(
-        directory / f"{result.name}.nc", lambda path: data.to_netcdf(str(path), engine="h5netcdf")
-    )
+    return _write_netcdf(inference_data(result), directory / file_name(result.name))
+
+
+def file_name(method: str) -> str:
+    """The NetCDF file of a method; a colon is no character of every file system."""
+    return method.replace(":", "-") + ".nc"
 
 
 def _writer(text: str) -> Callable[[Path], None]:

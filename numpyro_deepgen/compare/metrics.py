@@ -85,7 +85,8 @@ def mcmc_metrics(
 
     Returns:
         ``rhat``, ``ess_bulk``, ``ess_tail``, ``ess_bulk_per_second``, ``ess_tail_per_second``,
-        ``divergences``, ``divergent_share``, ``ebfmi``, ``gradients``.
+        ``divergences``, ``divergent_share``, ``ebfmi``, ``num_gradients``, ``ess_per_gradient``,
+        ``proposal_acceptance``; the last three where the chains recorded them.
     """
     columns = scalars(draws, sites)
     stats = {} if sample_stats is None else sample_stats
@@ -100,7 +101,9 @@ def mcmc_metrics(
     out.update(_divergences(stats))
     out["ebfmi"] = _ebfmi(stats)
     if "num_steps" in stats:
-        out["gradients"] = estimate(np.sum(stats["num_steps"]), note="after warm-up")
+        out.update(_per_gradient(out["ess_bulk"], float(np.sum(stats["num_steps"]))))
+    if "proposal_acceptance" in stats:
+        out["proposal_acceptance"] = estimate(np.mean(stats["proposal_acceptance"]))
     return out
 
 
@@ -143,6 +146,16 @@ def _divergences(stats: Mapping) -> dict[str, Estimate]:
     note = f"of {diverging.size} transitions"
     values = (np.sum(diverging), np.mean(diverging))
     return {name: estimate(value, note=note) for name, value in zip(names, values, strict=True)}
+
+
+def _per_gradient(size: Estimate, count: float) -> dict[str, Estimate]:
+    """Gradients of the log density after the warm-up, and the bulk ESS that each is worth."""
+    out = {"num_gradients": estimate(count, note="after warm-up")}
+    if size.value is None or not count:
+        out["ess_per_gradient"] = Estimate(None, None, size.note or "no gradient was taken")
+    else:
+        out["ess_per_gradient"] = estimate(size.value / count, where=size.where)
+    return out
 
 
 def _ebfmi(stats: Mapping) -> Estimate:

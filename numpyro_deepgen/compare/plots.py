@@ -1,4 +1,4 @@
-"""PNG files of a comparison: marginals overlaid, pairs of scalars, ELBO traces.
+"""PNG files of a comparison: marginals overlaid, pairs of scalars, ELBO traces, and checks.
 
 Figures are built as objects, so neither matplotlib's backend nor its settings are touched.
 """
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .check_plots import check_figures
 from .errors import CompareError
 from .export import write_atomically
 from .scalars import scalars
@@ -27,7 +28,8 @@ def save_plots(comparison, directory: Path) -> list[Path]:
         directory: where the PNG files go.
 
     Returns:
-        The paths written: ``marginals.png``, ``pairs.png``, ``elbo.png``.
+        The paths written: ``marginals.png``, ``pairs.png``, ``elbo.png``, ``predictive.png``,
+        ``calibration.png``.
 
     Raises:
         CompareError: if matplotlib is not installed.
@@ -46,6 +48,7 @@ def save_plots(comparison, directory: Path) -> list[Path]:
     traces = [result for result in comparison.results if result.losses is not None]
     if traces:
         figures["elbo.png"] = _elbo(Figure, traces)
+    figures |= check_figures(Figure, comparison)
     return [
         write_atomically(
             directory / name, lambda path, figure=figure: figure.savefig(path, dpi=110)

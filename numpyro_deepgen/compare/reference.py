@@ -30,8 +30,8 @@ def load_reference(reference, summary: ModelSummary, source: str | None = None) 
         DataError: if the file is missing or unreadable, no latent site is in it, or shapes differ.
     """
     if isinstance(reference, str | Path):
-        source = source or str(reference)
-        reference = _read_netcdf(Path(reference))
+        path, reference = reference, _read_netcdf(Path(reference))
+        source = source or reference.posterior.attrs.get("source") or str(path)
     stats = {}
     if isinstance(reference, Mapping) and not hasattr(reference, "posterior"):
         draws, source = dict(reference), source or "given arrays"

@@ -1,6 +1,8 @@
 """The readable table: one row a method, one verdict line a method, a short conclusion."""
 
-__all__ = ["conclusion", "table"]
+import numpy as np
+
+__all__ = ["blocks", "conclusion", "head", "notes", "table"]
 
 WIDTH = 100
 
@@ -11,25 +13,32 @@ def table(comparison) -> str:
     Args:
         comparison: a :class:`~.comparison.Comparison`.
     """
-    parts = [_head(comparison)]
-    results = comparison.results
-    parts.append(_block("Time, seconds", _TIMES, results))
-    guides = [result for result in results if result.kind == "guide" and result.error is None]
-    if guides:
-        parts.append(_block("Guides", _GUIDE, guides))
-    chains = [result for result in results if result.kind == "mcmc" and result.error is None]
-    if chains:
-        parts.append(_block("MCMC (worst scalar)", _MCMC, chains))
-    compared = [result for result in results if "mean_error_max" in result.metrics]
-    if compared:
-        title = "Error against the reference, in its standard deviations (worst scalar +- MCSE)"
-        parts.append(_block(title, _AGREEMENT, compared))
-    notes = _notes(guides + chains)
-    if notes:
-        parts.append("\n".join(["Notes", *notes]))
+    parts = [head(comparison)]
+    parts += [_text(title, rows) for title, rows in blocks(comparison).items()]
+    said = notes(comparison)
+    if said:
+        parts.append("\n".join(["Notes", *(f"  {line}" for line in said)]))
     parts.append(_verdicts(comparison))
     parts.append("Conclusion: " + conclusion(comparison))
     return "\n\n".join(parts) + "\n"
+
+
+def blocks(comparison) -> dict[str, list[list[str]]]:
+    """The tables of the comparison: title -> rows of cells, the column titles first."""
+    results = comparison.results
+    guides = [result for result in results if result.kind == "guide" and result.error is None]
+    chains = [result for result in results if result.kind == "mcmc" and result.error is None]
+    compared = [result for result in results if "mean_error_max" in result.metrics]
+    errors = "Error against the reference, in its standard deviations (worst scalar +- MCSE)"
+    found = {
+        "Time, seconds": _rows(_TIMES, results),
+        "Guides": _rows(_GUIDE, guides),
+        "MCMC (worst scalar)": _rows(_MCMC, chains),
+        errors: _rows(_AGREEMENT, compared),
+        "Posterior predictive checks (the most extreme statistic)": _predictive_rows(comparison),
+        "Simulation-based calibration (the worst scalar)": _calibration_rows(comparison),
+    }
+    return {title: rows for title, rows in found.items() if len(rows) > 1}
 
 
 def conclusion(comparison) -> str:
@@ -68,15 +77,14 @@ def _advice(comparison) -> str:
     return "run longer, or try another guide."
 
 
-def _head(comparison) -> str:
+def head(comparison) -> str:
+    """What was compared, with what budgets, against what reference, and the warnings."""
     model, settings = comparison.model, comparison.settings
     precision = "float64" if settings.x64 else "float32"
     lines = [
         f"Comparison of {model.name} on {comparison.host}: {len(model.latent_shapes)} latent "
         f"sites, {model.latent_dim} unconstrained dimensions, {precision}, seed {settings.seed}",
-        f"{settings.num_chains} chains x ({settings.num_warmup} warm-up + {settings.num_samples} "
-        f"draws); guides {settings.num_steps} steps x {settings.num_particles} particles, "
-        f"{settings.num_guide_draws} draws",
+        _budgets(settings),
     ]
     reference = comparison.reference
     if reference is not None:
@@ -84,6 +92,19 @@ def _head(comparison) -> str:
         lines.append(f"Reference: {reference.source}, {count} draws, {_standing(reference)}")
     lines += [f"!! {line}" for line in comparison.warnings]
     return "\n".join(lines)
+
+
+def _budgets(settings) -> str:
+    particles = f"{settings.num_particles} particles, {settings.num_guide_draws} draws"
+    if settings.time_budget is not None:
+        return (
+            f"{settings.time_budget:g} s a method after compilation; {settings.num_chains} chains, "
+            f"{settings.num_warmup} warm-up steps; guides {particles}"
+        )
+    return (
+        f"{settings.num_chains} chains x ({settings.num_warmup} warm-up + {settings.num_samples} "
+        f"draws); guides {settings.num_steps} steps x {particles}"
+    )
 
 
 def _standing(reference) -> str:
@@ -134,6 +155,8 @@ _MCMC = {
     "/s": _number("ess_bulk_per_second", ".0f"),
     "tail ESS": _number("ess_tail", ".0f"),
     "/s ": _number("ess_tail_per_second", ".0f"),
+    "gradients": _number("num_gradients", ".0f"),
+    "ESS/gradient": _number("ess_per_gradient", ".3g"),
     "divergences": _number("divergences", ".0f"),
     "E-BFMI": _number("ebfmi", ".2f"),
 }
@@ -147,10 +170,35 @@ _AGREEMENT = {
 }
 
 
-def _block(title: str, columns: dict, results: list) -> str:
-    """Rows of right-aligned cells under their column titles."""
+def _rows(columns: dict, results: list) -> list[list[str]]:
     rows = [["", *columns]]
-    rows += [[result.name, *(cell(result) for cell in columns.values())] for result in results]
+    return rows + [[r.name, *(cell(r) for cell in columns.values())] for r in results]
+
+
+def _predictive_rows(comparison) -> list[list[str]]:
+    rows = [["", "site", "statistic", "observed", "replicated", "p", "extreme"]]
+    for name, checks in comparison.predictive.items():
+        worst = min(checks, key=lambda check: min(check.p_value, 1.0 - check.p_value))
+        low, high = np.quantile(worst.replicated, (0.05, 0.95))
+        count = sum(check.extreme for check in checks)
+        cells = [worst.site, worst.statistic, f"{worst.observed:.3g}", f"{low:.3g} to {high:.3g}"]
+        rows.append([name, *cells, f"{worst.p_value:.3f}", f"{count} of {len(checks)}"])
+    return rows
+
+
+def _calibration_rows(comparison) -> list[list[str]]:
+    rows = [["", "simulations", "failed", "scalar", "p (all scalars)", "calibrated"]]
+    for name, found in comparison.calibration.items():
+        count = len(next(iter(found.ranks.values()), ()))
+        p_value = "n/a" if found.p_value is None else f"{found.p_value:.3f}"
+        said = "n/a" if found.p_value is None else "yes" if found.calibrated else "NO"
+        failed = str(len(found.errors))
+        rows.append([name, str(count), failed, found.worst or "-", p_value, said])
+    return rows
+
+
+def _text(title: str, rows: list[list[str]]) -> str:
+    """Rows of right-aligned cells under their column titles."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -160,18 +208,20 @@ def _block(title: str, columns: dict, results: list) -> str:
     return "\n".join([title, *lines])
 
 
-def _notes(results: list) -> list[str]:
+def notes(comparison) -> list[str]:
     """Why a cell says n/a, and what the methods want known; each line once."""
-    lines = {}
+    lines, results = {}, [result for result in comparison.results if result.error is None]
     for result in results:
         for name, metric in result.metrics.items():
             if metric.value is None:
                 lines.setdefault(f"n/a: {metric.note}", {})[f"{result.name} {name}"] = None
             elif "left out" in metric.note and name.endswith("_error_max"):
                 lines.setdefault(metric.note, {})[name.removesuffix("_error_max")] = None
-    said = [f"  {line} ({', '.join(names)})" for line, names in lines.items()]
-    own = [f"  {result.name}: {note}" for result in results for note in result.notes]
-    return said + list(dict.fromkeys(own))
+    said = [f"{line} ({', '.join(names)})" for line, names in lines.items()]
+    own = [f"{result.name}: {note}" for result in results for note in result.notes]
+    for name, found in comparison.calibration.items():
+        own += [f"{name}: a simulation failed: {error}" for error in found.errors[:1]]
+    return said + list(dict.fromkeys(own + comparison.notes))
 
 
 def _verdicts(comparison) -> str:

@@ -9,7 +9,7 @@ from jax import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
-from .._numerics.checks import check_positive_int
+from .._numerics.checks import check_positive, check_positive_int
 from ..nn import ConditionalParameters
 from ..ops._random import check_rng_key
 from ..ops.linear import bounded_exp, strict_lower
@@ -143,8 +143,8 @@ class MixtureOfNormals(eqx.Module):
 class StudentT(eqx.Module):
     r"""A module whose call gives independent Student-t variables, with a learned tail each.
 
-    Location 0, scale 1 and :math:`1 + 9 e^{a}` degrees of freedom, :math:`|a| < 30`: above 1, so
-    that the mean exists, and 10 at the start.
+    Location 0, scale 1 and :math:`1 + (\nu_0 - 1) e^{a}` degrees of freedom, :math:`|a| < 30`:
+    above 1, so that the mean exists.
 
     Args:
         rng_key: random key of the network of the context.
@@ -152,6 +152,10 @@ class StudentT(eqx.Module):
         context_dim: size of the context, 0 for none.
         hidden_dims: hidden widths of the network of the context.
         activation: its activation.
+        init_df: degrees of freedom :math:`\nu_0` at the start, above 1.
+
+    Raises:
+        ValueError: if ``init_df`` is not above 1.
 
     Example:
         >>> import jax
@@ -165,6 +169,7 @@ class StudentT(eqx.Module):
     parameter_net: ConditionalParameters
     input_dim: int = eqx.field(static=True)
     context_dim: int = eqx.field(static=True)
+    init_df: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -173,16 +178,18 @@ class StudentT(eqx.Module):
         context_dim: int = 0,
         hidden_dims: Sequence[int] = (64, 64),
         activation: str | Callable = "silu",
+        init_df: float = 10.0,
     ):
         self.input_dim = check_positive_int("input_dim", input_dim)
         self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
+        self.init_df = 1.0 + check_positive("init_df - 1", init_df - 1.0)
         self.parameter_net = ConditionalParameters(
             rng_key, self.input_dim, context_dim, hidden_dims, activation
         )
 
     def __call__(self, context: Array | None = None) -> Distribution:
         raw = self.parameter_net(context)
-        df = 1.0 + 9.0 * bounded_exp(raw)[0]
+        df = 1.0 + (self.init_df - 1.0) * bounded_exp(raw)[0]
         return dist.StudentT(df, jnp.zeros_like(raw), jnp.ones_like(raw)).to_event(1)
 
 

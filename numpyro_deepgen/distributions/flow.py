@@ -19,7 +19,8 @@ from numpyro.distributions.util import validate_sample
 from .._numerics.checks import check_context_shape, check_event_shape
 from ._stacking import leaf_ndims, log_prob_of_stack, sample_from_stack, stack_depth
 from .bases import as_base, cast_like
-from .transforms.base import Transform, common_dims, context_for
+from .transforms._sequence import context_for
+from .transforms.base import Transform, common_dims
 
 __all__ = ["Flow", "FlowDistribution"]
 

@@ -16,7 +16,7 @@ from .._numerics.checks import check_context_shape, check_event_shape
 from ..nn import ConditionalParameters
 from ._stacking import leaf_ndims, log_prob_of_stack, sample_from_stack, stack_depth
 from .flow import Flow
-from .transforms.base import context_for
+from .transforms._sequence import context_for
 
 __all__ = ["MixtureFlow", "MixtureFlowDistribution"]
 

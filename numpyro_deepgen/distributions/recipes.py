@@ -70,6 +70,7 @@ def realnvp(
     context_dim: int = 0,
     activation: str | Callable = "silu",
     base_dist=None,
+    max_log_scale: float = 2.0,
 ) -> Flow:
     r"""Affine couplings with alternating masks; both directions are one pass.
 
@@ -84,6 +85,9 @@ def realnvp(
         context_dim: size of the context, 0 for none.
         activation: activation of the networks.
         base_dist: base distribution or module, default :class:`StandardNormal`.
+        max_log_scale: bound of the log-scale of each layer, positive. A smaller one extrapolates
+            more gently, a larger one reaches further: the density of rows far from all others
+            depends on it.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -97,7 +101,7 @@ def realnvp(
     steps = couplings(
         check_rng_key(rng_key),
         input_dim,
-        lambda _: AffineMap(),
+        lambda _: AffineMap(max_log_scale),
         num_transforms,
         hidden_dims,
         context_dim,
@@ -142,7 +146,7 @@ def flowpp(
     steps = couplings(
         step_key,
         input_dim,
-        lambda _: MixtureLogisticMap(num_components),
+        lambda _: MixtureLogisticMap(num_components, max_log_scale=3.0),
         num_transforms,
         hidden_dims,
         context_dim,
@@ -160,6 +164,7 @@ def maf(
     context_dim: int = 0,
     activation: str | Callable = "silu",
     base_dist=None,
+    max_log_scale: float = 3.0,
 ) -> Flow:
     r"""The masked autoregressive flow: scores in one parallel pass.
 
@@ -171,6 +176,9 @@ def maf(
         context_dim: size of the context, 0 for none.
         activation: activation of the networks.
         base_dist: base distribution or module, default :class:`StandardNormal`.
+        max_log_scale: bound of the log-scale of each layer, positive. A smaller one extrapolates
+            more gently, a larger one reaches further: the density of rows far from all others
+            depends on it.
 
     Example:
         >>> import jax
@@ -184,7 +192,7 @@ def maf(
     steps = autoregressive(
         check_rng_key(rng_key),
         input_dim,
-        lambda _: AffineMap(),
+        lambda _: AffineMap(max_log_scale),
         num_transforms,
         hidden_dims,
         context_dim,
@@ -202,6 +210,7 @@ def iaf(
     context_dim: int = 0,
     activation: str | Callable = "silu",
     base_dist=None,
+    max_log_scale: float = 7.0,
 ) -> Flow:
     r"""The inverse autoregressive flow: samples (and scores its samples) in one parallel pass.
 
@@ -213,6 +222,8 @@ def iaf(
         context_dim: size of the context, 0 for none.
         activation: activation of the networks.
         base_dist: base distribution or module, default :class:`StandardNormal`.
+        max_log_scale: bound of the log-scale of each layer, positive. A smaller one extrapolates
+            more gently, a larger one reaches further: the widths of a funnel need it.
 
     Example:
         >>> import jax
@@ -226,7 +237,7 @@ def iaf(
     steps = autoregressive(
         check_rng_key(rng_key),
         input_dim,
-        lambda _: AffineMap(),
+        lambda _: AffineMap(max_log_scale),
         num_transforms,
         hidden_dims,
         context_dim,

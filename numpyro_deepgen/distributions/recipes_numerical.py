@@ -182,7 +182,7 @@ def sospf(
     base_dist=None,
     num_polynomials: int = 3,
     degree: int = 4,
-    bound: float = 5.0,
+    bound: float = 10.0,
     fast: str = "log_prob",
 ) -> Flow:
     r"""The sum-of-squares polynomial flow, autoregressive.

@@ -1,16 +1,61 @@
 """Inference objects of the host: guides, their training, and the use of a trained guide."""
 
+from .annealing import (
+    AnnealedResult,
+    AnnealingError,
+    CoverageResult,
+    annealed_particles,
+    coverage,
+)
 from .autoflow import AutoFlow
+from .calibration import Uniformity, rank_statistics, uniformity
+from .elbo import (
+    IWELBO,
+    STLELBO,
+    WAEMMD,
+    BetaELBO,
+    BlackBoxAlphaELBO,
+    KLCycle,
+    KLWarmup,
+    RenyiELBO,
+    ReweightedWakeSleep,
+)
+from .evidence import EvidenceResult, LatentStatistics, latent_statistics, log_evidence
 from .importance import ImportanceResult, importance_resample
+from .local import LocalFlow
+from .mcmc import FlowIndependence
 from .starts import StartReport
 from .training import FitError, FitResult, fit
 
 __all__ = [
+    "AnnealedResult",
+    "AnnealingError",
     "AutoFlow",
+    "BetaELBO",
+    "BlackBoxAlphaELBO",
+    "CoverageResult",
+    "EvidenceResult",
     "FitError",
     "FitResult",
+    "FlowIndependence",
+    "IWELBO",
     "ImportanceResult",
+    "KLCycle",
+    "KLWarmup",
+    "LatentStatistics",
+    "LocalFlow",
+    "RenyiELBO",
+    "ReweightedWakeSleep",
+    "STLELBO",
     "StartReport",
+    "Uniformity",
+    "WAEMMD",
+    "annealed_particles",
+    "coverage",
     "fit",
     "importance_resample",
+    "latent_statistics",
+    "log_evidence",
+    "rank_statistics",
+    "uniformity",
 ]

@@ -65,7 +65,6 @@ class Dense(eqx.Module):
                 dims[i + 1],
                 use_bias=final_bias or i < last,
                 zero_init=zero_init and i == last,
-                follows_activation=0 < i < last,
             )
             for i in range(last + 1)
         )

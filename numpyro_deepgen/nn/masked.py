@@ -1,5 +1,6 @@
 """Masked dense networks (MADE), with the incremental evaluation of their inverse."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -24,8 +25,6 @@ class MaskedLinear(eqx.Module):
     Args:
         rng_key: random key of the starting weights.
         mask: array of booleans, shape ``(output_dim, input_dim)``.
-        follows_activation: whether its inputs are activations of hidden units, whose weights start
-            larger.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpy
@@ -37,16 +36,11 @@ class MaskedLinear(eqx.Module):
     bias: Array
     packed_mask: tuple[bytes, tuple[int, int]] = eqx.field(static=True)
 
-    def __init__(self, rng_key: Array, mask, follows_activation: bool = False):
+    def __init__(self, rng_key: Array, mask):
         mask = np.asarray(mask, dtype=bool)
-        linear = Linear(
-            check_rng_key(rng_key),
-            *mask.shape[::-1],
-            follows_activation=follows_activation,
-            fan_in=mask.sum(1),
-        )
+        linear = Linear(check_rng_key(rng_key), *mask.shape[::-1])
         self.weight, self.bias = linear.weight, linear.bias
-        self.packed_mask = (np.packbits(mask).tobytes(), mask.shape)
+        self.packed_mask = _packed(mask)
 
     @property
     def mask(self) -> np.ndarray:
@@ -116,10 +110,7 @@ class MaskedDense(eqx.Module):
         self.activation = activation
         masks = made_masks(self.order, self.hidden_dims, self.num_params, self.context_dim > 0)
         context_key, *keys = jax.random.split(rng_key, len(masks) + 1)
-        layers = [
-            MaskedLinear(key, mask, follows_activation=0 < i < len(masks) - 1)
-            for i, (key, mask) in enumerate(zip(keys, masks, strict=True))
-        ]
+        layers = [MaskedLinear(key, mask) for key, mask in zip(keys, masks, strict=True)]
         if zero_init:
             layers[-1] = jax.tree.map(jnp.zeros_like, layers[-1])
         self.layers = tuple(layers)
@@ -147,6 +138,29 @@ class MaskedDense(eqx.Module):
         if not hidden and context is not None:
             h = h + self.context_layer(context)
         return h.reshape(h.shape[:-1] + (self.num_params, self.input_dim))
+
+    def reordered(self, order: Sequence[int]) -> "MaskedDense":
+        """Return the same network of inputs and outputs that come in another order.
+
+        Args:
+            order: the input that comes first, the second one and so on.
+        """
+        places = np.argsort(order)
+        visited = tuple(int(places[i]) for i in self.order)
+        rows = np.arange(self.num_params * self.input_dim).reshape(self.num_params, -1)
+        rows = rows[:, np.asarray(order)].reshape(-1)
+        masks = made_masks(visited, self.hidden_dims, self.num_params, self.context_dim > 0)
+        weights, biases = zip(*((layer.weight, layer.bias) for layer in self.layers), strict=True)
+        weights = [weights[0][:, np.asarray(order)], *weights[1:]]
+        weights[-1], biases = weights[-1][rows], [*biases[:-1], biases[-1][rows]]
+        layers = tuple(
+            _replaced(layer, weight=weight, bias=bias, packed_mask=_packed(mask))
+            for layer, weight, bias, mask in zip(self.layers, weights, biases, masks, strict=True)
+        )
+        context_layer = self.context_layer
+        if context_layer is not None and not self.hidden_dims:
+            context_layer = _replaced(context_layer, weight=context_layer.weight[rows])
+        return _replaced(self, layers=layers, order=visited, context_layer=context_layer)
 
     def solve(
         self,
@@ -182,3 +196,16 @@ class MaskedDense(eqx.Module):
         solved = solve_incrementally(self, solve_input, y.T, offset)
         x, log_det = (a.T.reshape(leading + (self.input_dim,)) for a in solved)
         return x, log_det
+
+
+def _packed(mask: np.ndarray) -> tuple[bytes, tuple[int, int]]:
+    return np.packbits(mask).tobytes(), mask.shape
+
+
+def _replaced(module: eqx.Module, **fields) -> eqx.Module:
+    """Return a copy with other values of some fields; the constructor would draw anew."""
+    new = object.__new__(type(module))
+    for field in dataclasses.fields(module):
+        value = fields[field.name] if field.name in fields else getattr(module, field.name)
+        object.__setattr__(new, field.name, value)
+    return new

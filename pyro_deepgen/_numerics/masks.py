@@ -23,7 +23,10 @@ __all__ = [
     "input_ranks",
     "made_masks",
     "resolve_order",
+    "spread_order",
 ]
+
+GOLDEN_RATIO = (1.0 + 5.0**0.5) / 2.0
 
 
 def resolve_order(order, input_dim: int) -> tuple[int, ...]:
@@ -33,6 +36,15 @@ def resolve_order(order, input_dim: int) -> tuple[int, ...]:
         visited = range(input_dim)
         return tuple(visited if order == "natural" else reversed(visited))
     return check_permutation("order", order, input_dim)
+
+
+def spread_order(input_dim: int) -> tuple[int, ...]:
+    r"""Return the inputs sorted by the fractional part of :math:`i \varphi`, the golden ratio.
+
+    Neighbours in a table, often of one kind, end up far apart. With two inputs the order is the
+    natural one.
+    """
+    return tuple(np.argsort(np.arange(input_dim) * GOLDEN_RATIO % 1.0, kind="stable").tolist())
 
 
 def input_ranks(order: tuple[int, ...]) -> np.ndarray:

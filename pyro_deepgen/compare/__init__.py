@@ -18,9 +18,11 @@ Example:
 from .comparison import Comparison
 from .engine import METHODS, check_model
 from .errors import CompareError, DataError, FitError, ModelError
+from .hosts import compare_hosts
 from .problems import PROBLEMS, Problem
-from .results import Estimate, MethodResult, ModelSummary, Reference, Settings, Verdict
+from .results import Estimate, MethodResult, ModelSummary, Reference, Verdict
 from .run import compare
+from .settings import Settings
 
 __all__ = [
     "METHODS",
@@ -39,4 +41,5 @@ __all__ = [
     "Verdict",
     "check_model",
     "compare",
+    "compare_hosts",
 ]

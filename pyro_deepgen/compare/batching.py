@@ -11,8 +11,11 @@ import torch
 from pyro import poutine
 from pyro.infer.mcmc.util import _guess_max_plate_nesting
 from pyro.poutine.subsample_messenger import _Subsample
+from pyro.poutine.util import prune_subsample_sites
 
-__all__ = ["find_batching", "guide_draws", "log_joint", "nesting"]
+from ..infer._vectorize import plate_nesting_if_vectorizable
+
+__all__ = ["broadcasts", "find_batching", "guide_draws", "log_joint", "nesting"]
 
 NUM_TESTED = 4
 TOLERANCE = 1e-3
@@ -58,22 +61,48 @@ def find_batching(context) -> str:
     return "loop"
 
 
-def guide_draws(context, guide: Callable, size: int) -> tuple[dict, torch.Tensor]:
+def broadcasts(context, guide: Callable) -> bool:
+    """Whether a guide may run in a plate of draws, as the host's own guides and flows do."""
+
+    def nothing(*args, **kwargs):
+        """A model without sites: only the guide's draws are scored."""
+
+    args, kwargs = context.args, context.kwargs
+    found = plate_nesting_if_vectorizable(nothing, guide, args, kwargs)
+    return found is not None and found <= context.max_plate_nesting
+
+
+def guide_draws(
+    context, guide: Callable, size: int, together: bool = True
+) -> tuple[dict, torch.Tensor]:
     """Draws of a guide of the host, and its log density of them.
 
     Args:
         context: model and data.
-        guide: a guide of the host; it must broadcast over a plate, as the host's own do.
+        guide: a guide of the host.
         size: number of draws.
+        together: whether the guide broadcasts over a plate, as the host's own do.
 
     Returns:
         Latent site -> tensor ``(size,) + shape``, and log densities of shape ``(size,)``.
     """
+    if not together:
+        parts = [_guide_draws(context, guide, 1) for _ in range(size)]
+        names = parts[0][0]
+        values = {name: torch.cat([part[0][name] for part in parts]) for name in names}
+        return values, torch.cat([part[1] for part in parts])
     with _draws_plate(size, context.max_plate_nesting):
-        trace = poutine.trace(guide).get_trace(*context.args, **context.kwargs)
+        return _guide_draws(context, guide, size)
+
+
+def _guide_draws(context, guide: Callable, size: int) -> tuple[dict, torch.Tensor]:
+    """Draws of one run of the guide, and their log densities."""
+    trace = poutine.trace(guide).get_trace(*context.args, **context.kwargs)
     trace.compute_log_prob()
-    terms = [node["log_prob"] for node in trace.nodes.values() if node["type"] == "sample"]
-    log_q = sum(term.reshape(size, -1).sum(-1) for term in terms if term.shape[:1] == (size,))
+    nodes = prune_subsample_sites(trace).nodes.values()
+    terms = [node["log_prob"] for node in nodes if node["type"] == "sample"]
+    terms = [term for term in terms if size == 1 or term.shape[:1] == (size,)]
+    log_q = sum(term.reshape(size, -1).sum(-1) for term in terms)
     shapes = context.summary.latent_shapes
     values = {
         name: trace.nodes[name]["value"].reshape(size, *shape) for name, shape in shapes.items()

@@ -7,7 +7,8 @@ from . import export, report
 from .agreement import agreement_metrics
 from .metrics import own_metrics
 from .reference import reference_from_result
-from .results import MethodResult, ModelSummary, Reference, Settings
+from .results import MethodResult, ModelSummary, Reference
+from .settings import Settings
 from .verdict import judge
 
 __all__ = ["Comparison"]
@@ -27,6 +28,9 @@ class Comparison:
         versions: package -> version.
         interrupted: whether the user stopped the comparison before all methods ran.
         warnings: lines the reader must see.
+        predictive: posterior predictive checks by method, where asked for.
+        calibration: simulation-based calibration by method, where asked for.
+        notes: lines the reader may want to see.
     """
 
     model: ModelSummary
@@ -38,6 +42,9 @@ class Comparison:
     versions: dict = field(default_factory=dict)
     interrupted: bool = False
     warnings: list[str] = field(default_factory=list)
+    predictive: dict = field(default_factory=dict)
+    calibration: dict = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> MethodResult:
         for result in self.results:
@@ -96,7 +103,10 @@ class Comparison:
         return export.to_dict(self)
 
     def save(self, directory: str | Path, plots: bool = True) -> list[Path]:
-        """Write table, JSON, NetCDF of every method, and plots; each file appears whole or not.
+        """Write table, JSON, NetCDF of every method, plots and an HTML page of it all.
+
+        Each file appears whole or not at all.
+
 
         Args:
             directory: made if it does not exist.

@@ -18,7 +18,8 @@ from torch.distributions import biject_to
 
 from .batching import find_batching, nesting
 from .errors import ModelError
-from .results import ModelSummary, Settings
+from .results import ModelSummary
+from .settings import Settings
 
 __all__ = ["HOST", "Context", "check_model", "make_context", "session", "versions"]
 

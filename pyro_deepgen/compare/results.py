@@ -1,4 +1,4 @@
-r"""Records of a comparison: settings, one result a method, its verdict, and the whole.
+r"""Records of a comparison: one result a method, its verdict, the model and the reference.
 
 Shapes: draws of a site have shape ``(chain, draw) + event_shape`` and are constrained; log
 importance weights have shape ``(draws,)``; entries of ``sample_stats`` have shape
@@ -6,12 +6,10 @@ importance weights have shape ``(draws,)``; entries of ``sample_stats`` have sha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
-from .errors import CompareError
 
 __all__ = [
     "Estimate",
@@ -19,7 +17,6 @@ __all__ = [
     "MethodResult",
     "ModelSummary",
     "Reference",
-    "Settings",
     "Verdict",
     "estimate",
 ]
@@ -62,66 +59,6 @@ def estimate(value, error=None, note: str = "", where: str = "") -> Estimate:
         return Estimate(None, None, note or f"not finite ({value})", where)
     error = None if error is None or not np.isfinite(error) else float(error)
     return Estimate(value, error, note, where)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Budgets and seeds that every method of a comparison shares.
-
-    Args:
-        num_samples: draws a chain, at least 4.
-        num_warmup: warm-up steps a chain, at least 1.
-        num_chains: chains, at least 1.
-        num_steps: optimisation steps of a guide, at least 1.
-        num_particles: ELBO particles a step, at least 1.
-        num_guide_draws: independent draws of a guide, at least 4.
-        learning_rate: peak rate of Adam, positive; None takes the method's own default.
-        target_accept_prob: NUTS's target acceptance probability, in (0, 1).
-        seed: non-negative integer.
-        x64: compute in float64.
-
-    Raises:
-        CompareError: if a value is outside its range.
-    """
-
-    num_samples: int = 500
-    num_warmup: int = 300
-    num_chains: int = 4
-    num_steps: int = 2000
-    num_particles: int = 8
-    num_guide_draws: int = 10000
-    learning_rate: float | None = None
-    target_accept_prob: float = 0.9
-    seed: int = 0
-    x64: bool = False
-
-    def __post_init__(self):
-        lower = {
-            "num_samples": 4,
-            "num_warmup": 1,
-            "num_chains": 1,
-            "num_steps": 1,
-            "num_particles": 1,
-            "num_guide_draws": 4,
-            "seed": 0,
-        }
-        for name, least in lower.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise CompareError(f"{name} must be an integer of at least {least}, got {value!r}")
-        rate = self.learning_rate
-        if rate is not None and not (np.isfinite(rate) and rate > 0):
-            raise CompareError(
-                f"learning_rate must be positive, got {rate!r}; leave it out for the default"
-            )
-        if not 0 < self.target_accept_prob < 1:
-            raise CompareError(
-                f"target_accept_prob must lie in (0, 1), got {self.target_accept_prob!r}"
-            )
-
-    def to_dict(self) -> dict:
-        """The settings as a plain dictionary."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True)

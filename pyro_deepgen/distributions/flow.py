@@ -12,9 +12,11 @@ from pyro.distributions import Distribution, TorchDistribution, constraints
 from torch import Tensor, nn
 
 from .._numerics.checks import check_context_shape, check_event_shape
+from ._validation import is_plainly_real
 from .bases import as_base
 from .transforms._host import without_graph
-from .transforms.base import Transform, common_dims, context_for, held_tensors, tensor_versions
+from .transforms._sequence import context_for
+from .transforms.base import Transform, common_dims, held_tensors, tensor_versions
 
 __all__ = ["Flow", "FlowDistribution"]
 
@@ -92,7 +94,8 @@ class FlowDistribution(TorchDistribution):
         batch_shape = base_dist.batch_shape
         if context is not None:
             batch_shape = torch.broadcast_shapes(batch_shape, context.shape[:-1])
-        self.base_dist = base_dist.expand(batch_shape)
+        same_shape = batch_shape == base_dist.batch_shape
+        self.base_dist = base_dist if same_shape else base_dist.expand(batch_shape)
         self.transforms = transforms
         self.context = context
         self._scored_sample = None
@@ -135,7 +138,7 @@ class FlowDistribution(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         check_event_shape("value", value.shape, self.event_shape[0])
-        if self._validate_args:
+        if self._validate_args and not self._is_plainly_valid(value):
             self._validate_sample(value)
         known = self._recall(value)
         if known is not None:
@@ -146,6 +149,9 @@ class FlowDistribution(TorchDistribution):
             value, log_det = transform.inverse_and_log_det(value, context)
             log_prob = log_prob + log_det
         return log_prob + self.base_dist.log_prob(value)
+
+    def _is_plainly_valid(self, value: Tensor) -> bool:
+        return self.support is constraints.real_vector and is_plainly_real(self, value)
 
     def _recall(self, value: Tensor) -> Tensor | None:
         """Return the log-density of this tensor if it is a sample whose score still holds."""

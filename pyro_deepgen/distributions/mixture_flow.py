@@ -10,7 +10,7 @@ from .._numerics.checks import check_context_shape, check_event_shape
 from ..nn import ConditionalParameters
 from .flow import Flow
 from .transforms._host import without_graph
-from .transforms.base import context_for
+from .transforms._sequence import context_for
 
 __all__ = ["MixtureFlow", "MixtureFlowDistribution"]
 

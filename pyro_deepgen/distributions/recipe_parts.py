@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from .._numerics.checks import check_choice, check_positive_int
+from .._numerics.masks import spread_order
 from .bases import StandardNormal
 from .flow import Flow
 from .transforms import (
@@ -68,8 +69,13 @@ def autoregressive(
     activation: str | Callable,
     fast: str,
 ) -> list[Transform]:
-    """Return autoregressive transforms, their order alternating, each with a map of its own."""
-    orders = ("natural", "reversed")
+    """Return autoregressive transforms, each with a map of its own.
+
+    Their orders are a spread one, in which neighbouring columns are far apart, and its reverse, in
+    turn: columns of a table often stand in groups, which the order as given would keep together.
+    """
+    spread = spread_order(check_positive_int("input_dim", input_dim))
+    orders = (spread, spread[::-1])
     steps = stack(
         num_transforms,
         lambda i: MaskedAutoregressive(

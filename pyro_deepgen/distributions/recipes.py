@@ -52,6 +52,7 @@ def realnvp(
     context_dim: int = 0,
     activation: str | Callable = "silu",
     base_dist=None,
+    max_log_scale: float = 2.0,
 ) -> Flow:
     r"""Affine couplings with alternating masks; both directions are one pass.
 
@@ -65,6 +66,9 @@ def realnvp(
         context_dim: size of the context, 0 for none.
         activation: activation of the networks.
         base_dist: base distribution or module, default :class:`StandardNormal`.
+        max_log_scale: bound of the log-scale of each layer, positive. A smaller one extrapolates
+            more gently, a larger one reaches further: the density of rows far from all others
+            depends on it.
 
     Example:
         >>> import torch
@@ -74,7 +78,14 @@ def realnvp(
     References:
         Dinh et al. 2017, Density estimation using Real NVP.
     """
-    steps = couplings(input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation)
+    steps = couplings(
+        input_dim,
+        lambda: AffineMap(max_log_scale),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
+    )
     return make_flow(input_dim, [grouped(oriented(steps, "log_prob"))], base_dist)
 
 
@@ -108,7 +119,7 @@ def flowpp(
     """
     steps = couplings(
         input_dim,
-        lambda: MixtureLogisticMap(num_components),
+        lambda: MixtureLogisticMap(num_components, max_log_scale=3.0),
         num_transforms,
         hidden_dims,
         context_dim,
@@ -125,6 +136,7 @@ def maf(
     context_dim: int = 0,
     activation: str | Callable = "silu",
     base_dist=None,
+    max_log_scale: float = 3.0,
 ) -> Flow:
     r"""The masked autoregressive flow: scores in one parallel pass.
 
@@ -135,6 +147,9 @@ def maf(
         context_dim: size of the context, 0 for none.
         activation: activation of the networks.
         base_dist: base distribution or module, default :class:`StandardNormal`.
+        max_log_scale: bound of the log-scale of each layer, positive. A smaller one extrapolates
+            more gently, a larger one reaches further: the density of rows far from all others
+            depends on it.
 
     Example:
         >>> maf(3)().sample((4,)).shape
@@ -144,7 +159,13 @@ def maf(
         Papamakarios et al. 2017, Masked Autoregressive Flow for Density Estimation.
     """
     steps = autoregressive(
-        input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation, "log_prob"
+        input_dim,
+        lambda: AffineMap(max_log_scale),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
+        "log_prob",
     )
     return make_flow(input_dim, [grouped(steps)], base_dist)
 
@@ -156,6 +177,7 @@ def iaf(
     context_dim: int = 0,
     activation: str | Callable = "silu",
     base_dist=None,
+    max_log_scale: float = 7.0,
 ) -> Flow:
     r"""The inverse autoregressive flow: samples (and scores its samples) in one parallel pass.
 
@@ -166,6 +188,8 @@ def iaf(
         context_dim: size of the context, 0 for none.
         activation: activation of the networks.
         base_dist: base distribution or module, default :class:`StandardNormal`.
+        max_log_scale: bound of the log-scale of each layer, positive. A smaller one extrapolates
+            more gently, a larger one reaches further: the widths of a funnel need it.
 
     Example:
         >>> iaf(3)().sample((4,)).shape
@@ -175,7 +199,13 @@ def iaf(
         Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow.
     """
     steps = autoregressive(
-        input_dim, AffineMap, num_transforms, hidden_dims, context_dim, activation, "sample"
+        input_dim,
+        lambda: AffineMap(max_log_scale),
+        num_transforms,
+        hidden_dims,
+        context_dim,
+        activation,
+        "sample",
     )
     return make_flow(input_dim, [grouped(steps)], base_dist)
 

@@ -6,6 +6,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Delta, ExpandedDistribution, Independent, MaskedDistribution
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
@@ -48,9 +49,15 @@ def plate_nesting_if_vectorizable(
 
 def scored_traces(model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple:
     """Scored traces of the guide and of the model on its draws."""
-    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    replayed = poutine.replay(model, trace=guide_trace)
-    model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+    unwrapped = poutine.unwrap(guide)
+    if isinstance(unwrapped, Messenger):
+        # a guide over the model's own run
+        guide(*args, **kwargs)
+        model_trace, guide_trace = unwrapped.get_traces()
+    else:
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
     for trace in (guide_trace, model_trace):
         trace.compute_log_prob()
     return guide_trace, model_trace
@@ -94,16 +101,26 @@ def _run_alone(model: Callable, guide: Callable, args: tuple, kwargs: dict, toge
         if node["type"] == "sample" and name not in drawn_sites(trace) and name != "_particles"
     }
     drawn = drawn_sites(together[0])
-    alone = poutine.trace(guide).get_trace(*args, **kwargs)
-    for name, node in list(alone.nodes.items()):
-        if name in drawn and not is_delta(node["fn"]):
-            node["value"] = drawn[name]["value"][i].reshape(node["value"].shape)
-        else:
-            alone.remove_node(name)
-    model = poutine.condition(model, data=minibatches)
-    # replayed, not conditioned on: the model's replay takes no observed site
-    guide = poutine.replay(poutine.condition(guide, data=minibatches), trace=alone)
-    return scored_traces(model, guide, args, kwargs)
+    shapes = {
+        name: node["value"].shape
+        for name, node in poutine.trace(guide).get_trace(*args, **kwargs).nodes.items()
+        if name in drawn and not is_delta(node["fn"])
+    }
+    values = {name: drawn[name]["value"][i].reshape(shape) for name, shape in shapes.items()}
+    with _Place({**minibatches, **values}):
+        return scored_traces(model, guide, args, kwargs)
+
+
+class _Place(Messenger):
+    """Gives latent sites and minibatches values, and leaves all else of a site as it is."""
+
+    def __init__(self, values: dict[str, Tensor]):
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"], msg["done"] = self.values[msg["name"]], True
 
 
 def is_delta(fn) -> bool:

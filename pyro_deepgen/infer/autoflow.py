@@ -4,24 +4,36 @@ from collections.abc import Callable, Sequence
 
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoContinuous
+from pyro.infer.autoguide import AutoContinuous, AutoGuide
 from pyro.infer.autoguide.initialization import init_to_median
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ..distributions import Flow, FlowDistribution, nsf
+from .._numerics.checks import check_choice
+from ..distributions import Flow, FlowDistribution, StandardNormal, StudentT
 from ..distributions.transforms import (
     Compose,
     ConditionedTransform,
     DenseAffine,
     ElementwiseAffine,
 )
+from ._enumeration import enumerated_sites, plate_nesting
+from .annealing.start import MixtureStart, annealed_start
+from .default_flow import default_flow
 from .latent_space import LatentSpace, UnconstrainedDensity
-from .starts import StartReport, best_start, check_starts
+from .local import LocalFlow, LocalGuides, as_local_flows
+from .local.plates import traced
+from .starts import ANNEALED, StartReport, best_start, check_starts
+from .starts.gaussian import Gaussian
+from .starts.starts import INIT_SCALE
 
 __all__ = ["AutoFlow"]
 
 MAX_DENSE_DIM = 200
 NUM_QUANTILE_SAMPLES = 4000
+DEFAULT_STARTS = ("init_loc", "laplace", "mean_field", "pathfinder", "annealed")
+TAILS = ("student_t", "normal")
+INIT_DF = 50.0
 
 
 class AutoFlow(AutoContinuous):
@@ -31,17 +43,29 @@ class AutoFlow(AutoContinuous):
     best one: a fixed affine layer from the start (low rank plus diagonal beyond 1000 dimensions),
     below it a trained dense affine layer (elementwise beyond 200 dimensions), below that the flow
     itself, both the identity at first. Training therefore begins at the best start, in its scale
-    and correlation.
+    and correlation. Where annealing finds several modes, the base of the flow is a fixed mixture
+    of normals with a share at each, which training moulds but cannot empty.
 
     Args:
-        model: a Pyro model whose latent variables are all continuous.
+        model: a Pyro model. Discrete latent sites marked for enumeration
+            (``pyro.infer.config_enumerate``) are left to ``TraceEnum_ELBO``; the others must be
+            continuous.
         flow: a recipe (called with the latent dimension) such as
             :func:`~pyro_deepgen.distributions.nsf`, or a :class:`~pyro_deepgen.distributions.Flow`
-            of that dimension without context.
+            of that dimension without context. By default
+            :func:`~pyro_deepgen.distributions.iaf` (of one dimension a spline).
         init: starts to compare, one or several of ``'init_loc'`` (a narrow Gaussian at the initial
-            location), ``'laplace'``, ``'mean_field'`` (a short fit) and ``'pathfinder'`` (the best
-            of the Gaussians along the way to the mode).
+            location), ``'laplace'``, ``'mean_field'`` (a short fit), ``'pathfinder'`` (the best of
+            the Gaussians along the way to the mode) and ``'annealed'`` (sequential Monte Carlo from
+            the prior to the posterior, see :func:`annealed_particles`).
+        tails: base of a recipe's flow whose own base is the standard normal one: ``'student_t'``,
+            with a learned tail for each dimension, or ``'normal'``, as beyond 200 dimensions. A
+            base of another kind and a flow that is passed as such are left as they are.
         init_loc_fn: the host's per-site initialisation function.
+        local: guides of the latent variables inside data plates: :class:`LocalFlow` settings, a
+            recipe, or a dictionary of these by plate. The flow is then over the other variables and
+            starts at the initial location. Minibatches, by ``plate(..., subsample_size=)`` or of
+            tensors passed, cost as much as the rows that they hold.
         args: positional arguments of the model. If ``args`` or ``kwargs`` are given the guide is
             built at once, else at its first call.
         kwargs: keyword arguments of the model.
@@ -71,10 +95,12 @@ class AutoFlow(AutoContinuous):
     def __init__(
         self,
         model: Callable,
-        flow: Flow | Callable[[int], Flow] = nsf,
+        flow: Flow | Callable[[int], Flow] = default_flow,
         *,
-        init: str | Sequence[str] = ("init_loc", "laplace", "mean_field", "pathfinder"),
+        init: str | Sequence[str] = DEFAULT_STARTS,
+        tails: str = "student_t",
         init_loc_fn: Callable = init_to_median,
+        local: LocalFlow | Callable | dict | None = None,
         args: tuple | None = None,
         kwargs: dict | None = None,
     ):
@@ -84,22 +110,66 @@ class AutoFlow(AutoContinuous):
         self._plain_model = (model,)
         self._flow_argument = (flow,)
         self.init = check_starts(init)
+        self.tails = check_choice("tails", tails, TAILS)
         self.init_report: StartReport | None = None
+        self._local_settings = as_local_flows(local)
         if args is not None or kwargs is not None:
             self._setup_prototype(*(args or ()), **(kwargs or {}))
 
     def _setup_prototype(self, *args, **kwargs) -> None:
+        nesting = self._hide_enumerated(args, kwargs)
+        if self._local_settings is not None:
+            return self._setup_with_local(args, kwargs)
         super()._setup_prototype(*args, **kwargs)
         self._check_plates()
         self._space = LatentSpace(self.prototype_trace)
-        density = UnconstrainedDensity(self._plain_model[0], self._space, args, kwargs)
-        dense = self.latent_dim <= MAX_DENSE_DIM
+        density = UnconstrainedDensity(self._plain_model[0], self._space, args, kwargs, nesting)
         with torch.enable_grad(), poutine.block():
             start, self.init_report = best_start(self.init, density, self._init_loc())
+            if ANNEALED in self.init:
+                model = self._plain_model[0]
+                start = annealed_start(model, density, start, self.init_report, args, kwargs)
+        self._stand_on(start)
+
+    def _hide_enumerated(self, args: tuple, kwargs: dict) -> int | None:
+        """Leave sites marked for enumeration to the model; the depth of the plates if any are."""
+        trace = traced(self.model, args, kwargs)
+        names = set(enumerated_sites(trace))
+        if not names:
+            return None
+        self._model = (poutine.block(self.model, hide_fn=lambda msg: msg["name"] in names),)
+        return plate_nesting(trace)
+
+    def _stand_on(self, start: Gaussian | MixtureStart) -> None:
         flow = _build_flow(self._flow_argument[0], self.latent_dim)
-        affine = DenseAffine if dense and self.latent_dim > 1 else ElementwiseAffine
-        layers = [affine(self.latent_dim), start.layer()]
-        self.flow = Flow(flow.base_dist, [*flow.transforms, *layers]).to(start.loc)
+        dense = 1 < self.latent_dim <= MAX_DENSE_DIM
+        layers = [(DenseAffine if dense else ElementwiseAffine)(self.latent_dim), start.layer()]
+        base_dist, argument = flow.base_dist, self._flow_argument[0]
+        if not isinstance(argument, torch.nn.Module) and type(base_dist) is StandardNormal:
+            if isinstance(start, MixtureStart):
+                base_dist = start.base()
+            elif self.tails == "student_t" and self.latent_dim <= MAX_DENSE_DIM:
+                base_dist = StudentT(self.latent_dim, init_df=INIT_DF)
+        self.flow = Flow(base_dist, [*flow.transforms, *layers]).to(start.loc)
+
+    def _setup_with_local(self, args: tuple, kwargs: dict) -> None:
+        """A flow over the globals alone, and guides of the sites inside data plates."""
+        trace = traced(poutine.block(self.model, hide_fn=site_is_subsample), args, kwargs)
+        local = LocalGuides(self._local_settings, self._plain_model[0], trace)
+        names = set(local.site_names)
+        self._model = (poutine.block(self.model, hide_fn=lambda msg: msg["name"] in names),)
+        if all(name in names for name in trace.stochastic_nodes):
+            AutoGuide._setup_prototype(self, *args, **kwargs)
+            self.latent_dim, loc = 0, torch.zeros(0)
+        else:
+            super()._setup_prototype(*args, **kwargs)
+            self._check_plates()
+            loc = self._init_loc()
+            self._stand_on(Gaussian(loc, torch.full_like(loc, INIT_SCALE)))
+            self.init_report = StartReport(chosen="init_loc")
+        self._space = LatentSpace(self.prototype_trace)
+        local.build(args, kwargs, loc, torch.ones_like(loc))
+        self.local = local
 
     def _check_plates(self) -> None:
         for name, site in self.prototype_trace.iter_stochastic_nodes():
@@ -107,8 +177,23 @@ class AutoFlow(AutoContinuous):
                 if frame.full_size is not None and frame.full_size != frame.size:
                     raise ValueError(
                         f"model must have no latent site in a subsampled plate, got {name!r} in "
-                        f"{frame.name!r}; use a guide with a plate for local latent variables."
+                        f"{frame.name!r}; pass local=LocalFlow() for guides of the variables of "
+                        "each datum."
                     )
+
+    def forward(self, *args, **kwargs) -> dict[str, Tensor]:
+        """Sample every latent site, as the host's guides do."""
+        if self._local_settings is None:
+            return super().forward(*args, **kwargs)
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **kwargs)
+        values, z = {}, None
+        if self.latent_dim:
+            with poutine.trace() as recorder:
+                values = super().forward(*args, **kwargs)
+            z = recorder.trace.nodes[f"_{self._pyro_name}_latent"]["value"]
+        plates = dict(self._create_plates(*args, **kwargs) if z is None else self.plates)
+        return values | self.local.sample(self._pyro_name, z, plates, args, kwargs)
 
     def get_base_dist(self):
         """Return the base distribution of the flow."""
@@ -123,29 +208,50 @@ class AutoFlow(AutoContinuous):
         return self.flow()
 
     @torch.no_grad()
-    def sample_posterior(self, sample_shape=()) -> dict[str, Tensor]:
-        """Draw from the guide; each site has shape ``sample_shape + site shape``."""
-        with poutine.block():
-            z = self.get_posterior().sample(torch.Size(sample_shape))
-        return self._space.constrain(z)[0]
+    def sample_posterior(self, sample_shape=(), *args, **kwargs) -> dict[str, Tensor]:
+        """Draw from the guide; each site has shape ``sample_shape + site shape``.
 
-    def log_density(self, samples: dict[str, Tensor]) -> Tensor:
+        Args:
+            sample_shape: shape of the draws.
+            args: positional arguments of the model, needed where local guides have features. The
+                draws of local sites are those of all data passed, minibatches are not taken.
+            kwargs: keyword arguments of the model.
+        """
+        with poutine.block():
+            z, values, sample_shape = None, {}, torch.Size(sample_shape)
+            if self.latent_dim:
+                z = self.get_posterior().sample(sample_shape)
+                values = self._space.constrain(z)[0]
+            if self._local_settings is not None:
+                values |= self.local.draw(sample_shape, z, args, kwargs)
+            return values
+
+    def log_density(self, samples: dict[str, Tensor], *args, **kwargs) -> Tensor:
         """Return the guide's log density of constrained site values.
 
         Args:
             samples: values of every latent site, ``sample_shape + site shape``.
+            args: positional arguments of the model, needed where local guides have features.
+            kwargs: keyword arguments of the model.
 
         Returns:
-            The log density with respect to the constrained values, ``sample_shape``. The density
-            over the unconstrained vector is ``get_posterior().log_prob``.
+            The log density with respect to the constrained values, ``sample_shape``; local sites
+            count once for each of the data passed. The density over the unconstrained vector is
+            ``get_posterior().log_prob``.
         """
-        z, log_det = self._space.unconstrain(samples)
+        z, total = None, 0.0
         with poutine.block():
-            return self.get_posterior().log_prob(z) - log_det
+            if self.latent_dim:
+                z, log_det = self._space.unconstrain(samples)
+                total = self.get_posterior().log_prob(z) - log_det
+            if self._local_settings is not None:
+                total = total + self.local.log_density(samples, z, args, kwargs)
+        return total
 
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
         """Return the median of each latent variable, from 4000 fixed draws."""
-        return {name: value[0] for name, value in self.quantiles([0.5]).items()}
+        found = self.quantiles([0.5], *args, **kwargs)
+        return {name: value[0] for name, value in found.items()}
 
     @torch.no_grad()
     def quantiles(self, quantiles: Sequence[float], *args, **kwargs) -> dict[str, Tensor]:
@@ -153,16 +259,22 @@ class AutoFlow(AutoContinuous):
 
         Args:
             quantiles: probabilities between 0 and 1.
+            args: positional arguments of the model, needed where local guides have features.
+            kwargs: keyword arguments of the model.
 
         Returns:
             Site name to values of shape ``(len(quantiles),) + site shape``. As in the host, they
             are quantiles of the unconstrained coordinates, mapped to the support.
         """
+        z, values, levels = None, {}, torch.as_tensor(quantiles)
         with poutine.block(), torch.random.fork_rng():
             torch.manual_seed(0)
-            z = self.get_posterior().sample((NUM_QUANTILE_SAMPLES,))
-        levels = torch.as_tensor(quantiles, dtype=z.dtype, device=z.device)
-        return self._space.constrain(z.quantile(levels, 0))[0]
+            if self.latent_dim:
+                z = self.get_posterior().sample((NUM_QUANTILE_SAMPLES,))
+                values = self._space.constrain(z.quantile(levels.to(z), 0))[0]
+            if self._local_settings is not None:
+                values |= self.local.quantiles(levels, NUM_QUANTILE_SAMPLES, z, args, kwargs)
+        return values
 
 
 def _build_flow(flow: Flow | Callable[[int], Flow], latent_dim: int) -> Flow:

@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
+from ._enumeration import enumerated_log_joint
+from ._random_state import unmoved_random_state
+
 __all__ = ["LatentSpace", "UnconstrainedDensity"]
 
 
@@ -80,25 +83,41 @@ class LatentSpace:
 class UnconstrainedDensity:
     """The unnormalised log posterior density over flat unconstrained vectors.
 
+    Latent sites that the model hides (``poutine.block``) are drawn from the prior, the same values
+    every time.
+
     Args:
         model: the Pyro model.
         space: its latent space.
         args: positional arguments of the model.
         kwargs: keyword arguments of the model.
+        nesting: depth of the plates if sites marked for enumeration are to be summed out, or None.
     """
 
-    def __init__(self, model: Callable, space: LatentSpace, args: tuple, kwargs: dict):
+    def __init__(
+        self,
+        model: Callable,
+        space: LatentSpace,
+        args: tuple,
+        kwargs: dict,
+        nesting: int | None = None,
+    ):
         self.model, self.space, self.args, self.kwargs = model, space, args, kwargs
+        self.nesting = nesting
         self._vectorizes: bool | None = None
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return the log density of one vector, shape ``()`` for ``z`` of shape ``(D,)``."""
         values, log_det = self.space.constrain(z)
         # a point may leave the support numerically: that is a density of NaN, not an exception
-        with poutine.block(), pyro.validation_enabled(False):
-            conditioned = poutine.condition(self.model, data=values)
-            trace = poutine.trace(conditioned).get_trace(*self.args, **self.kwargs)
-            return trace.log_prob_sum() + log_det
+        with poutine.block(), pyro.validation_enabled(False), unmoved_random_state():
+            torch.manual_seed(0)
+            return self._log_joint(poutine.condition(self.model, data=values)) + log_det
+
+    def _log_joint(self, model: Callable) -> Tensor:
+        if self.nesting is not None:
+            return enumerated_log_joint(model, self.nesting, self.args, self.kwargs)
+        return poutine.trace(model).get_trace(*self.args, **self.kwargs).log_prob_sum()
 
     def batch(self, z: Tensor) -> Tensor:
         """Return the log densities of ``N`` vectors, shape ``(N,)`` for ``(N, D)``.
@@ -110,6 +129,12 @@ class UnconstrainedDensity:
         if self._vectorizes:
             return self._vmapped(z)
         return torch.stack([self(row) for row in z])
+
+    def vectorizes(self, z: Tensor) -> bool:
+        """Whether ``torch.vmap`` gives the values of single vectors, tried near ``z``, ``(D,)``."""
+        if self._vectorizes is None:
+            self._vectorizes = self._check_vectorized(torch.stack([z, z + 0.01]).detach())
+        return self._vectorizes
 
     def _vmapped(self, z: Tensor) -> Tensor:
         with warnings.catch_warnings():

@@ -3,8 +3,8 @@ r"""The inverse of a masked autoregressive network, each unit computed once.
 Hidden units are sorted by degree, so that the units that become computable at a step, the fresh
 ones, are contiguous rows of arrays ``(units, N)``. Steps go in blocks: what the units known before
 a block add to all units of the block is one product of matrices, which leaves to every step the
-product with the few units of its own block. In those the weights of units still unknown are zero,
-and so are their values. All steps together cost the arithmetic of one pass.
+product with the few units of its own block. The weights of those still unknown are zero: their
+rows hold what they have been sent so far. All steps together cost the arithmetic of one pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .._numerics.masks import hidden_degrees
+from .activations import in_place
 
 __all__ = ["Incremental"]
 
@@ -79,28 +80,28 @@ class Incremental:
             biases[0] = biases[0] + offset
         biases[-1] = self._by_rank(biases[-1])
         values = [y.new_zeros(width, y.shape[1]) for width in self.widths]
-        log_det = torch.empty_like(y)
-        activation = self.activation
-        x_rows, y_rows, log_rows = values[0].unbind(0), y.unbind(0), log_det.unbind(0)
+        log_det, activate = [], in_place(self.activation)
+        x_rows, y_rows = values[0].unbind(0), y.unbind(0)
         for start in range(0, len(self.order), BLOCK):
             steps = range(start, min(start + BLOCK, len(self.order)))
             for rank, (*hidden, (params, weight, known)) in zip(
                 steps, self._block(steps, biases, values), strict=True
             ):
-                for sums, fresh_weight, inputs, out in hidden:
-                    if out.shape[0]:
-                        out.copy_(activation(sums.addmm_(fresh_weight, inputs)))
-                index = self.order[rank]
-                value, term = solve_input(y_rows[index], params.addmm_(weight, known))
+                for sums, fresh_weight, inputs in hidden:
+                    if sums.shape[0]:
+                        activate(sums.addmm_(fresh_weight, inputs))
+                params.addmm_(weight, known)
+                value, term = solve_input(y_rows[self.order[rank]], params)
                 x_rows[rank].copy_(value)
-                log_rows[index].copy_(term)
+                log_det.append(term)
+        log_det = torch.stack(log_det).index_select(0, self.ranks)
         return values[0].index_select(0, self.ranks), log_det
 
     def _block(self, steps: range, biases: Sequence[Tensor], values: Sequence[Tensor]):
         """Return for every step what every layer needs.
 
-        That is what the units known before the block add up to, the weights and values of the
-        block's own units, and for hidden layers the rows where the fresh units go.
+        That is what the units known before the block add up to, and the weights and values of the
+        block's own units. The sums of hidden units lie where their values go.
         """
         layers = []
         for level, (weight, bias) in enumerate(zip(self.weights, biases, strict=True)):
@@ -108,9 +109,8 @@ class Incremental:
             rows = slice(*(self.first[level + 1][r] for r in (steps.start, steps.stop)))
             fresh = self.fresh[level][steps.start : steps.stop]
             weight, value = weight[rows], values[level]
-            sums = torch.addmm(bias[rows], weight[:, :known], value[:known]).split(fresh)
-            operands = [sums, weight[:, known:end].split(fresh), [value[known:end]] * len(fresh)]
-            if level + 1 < len(values):
-                operands.append(values[level + 1][rows].split(fresh))
-            layers.append(zip(*operands, strict=True))
+            place = values[level + 1][rows] if level + 1 < len(values) else None
+            sums = torch.addmm(bias[rows], weight[:, :known], value[:known], out=place).split(fresh)
+            own = [value[known:end]] * len(fresh)
+            layers.append(zip(sums, weight[:, known:end].split(fresh), own, strict=True))
         return zip(*layers, strict=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from .._numerics.checks import check_dims, check_positive_int
-from ._initialization import initialize
 from .activations import activation_function
 
 __all__ = ["Dense"]
@@ -50,8 +49,6 @@ class Dense(nn.Module):
         self.layers = nn.ModuleList(
             nn.Linear(dims[i], dims[i + 1], bias=final_bias or i < last) for i in range(last + 1)
         )
-        for i, layer in enumerate(self.layers):
-            initialize(layer, follows_activation=0 < i < last)
         if zero_init:
             for parameter in self.layers[-1].parameters():
                 nn.init.zeros_(parameter)

@@ -9,7 +9,6 @@ from torch.nn import functional
 from .._numerics.checks import check_context_shape, check_dims, check_positive_int
 from .._numerics.masks import made_masks, resolve_order
 from ._incremental import Incremental
-from ._initialization import initialize
 from .activations import activation_function
 
 __all__ = ["MaskedDense", "MaskedLinear"]
@@ -20,8 +19,6 @@ class MaskedLinear(nn.Linear):
 
     Args:
         mask: array of booleans, shape ``(output_dim, input_dim)``.
-        follows_activation: whether its inputs are activations of hidden units, whose weights start
-            larger.
 
     Example:
         >>> import numpy, torch
@@ -29,13 +26,15 @@ class MaskedLinear(nn.Linear):
         torch.Size([2, 3])
     """
 
-    def __init__(self, mask, follows_activation: bool = False):
+    def __init__(self, mask):
         mask = torch.as_tensor(mask.copy(), dtype=torch.bool)
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask, persistent=False)
-        initialize(self, follows_activation, mask.sum(1))
+        self.register_buffer("factor", mask.to(self.weight.dtype), persistent=False)
 
     def masked_weight(self) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self.weight * self.factor
         # unlike a product, it has no gradient where the mask is False, however large the inputs
         return torch.where(self.mask, self.weight, 0.0)
 
@@ -85,10 +84,7 @@ class MaskedDense(nn.Module):
         self.order = resolve_order(order, self.input_dim)
         self.activation = activation_function(activation)
         masks = made_masks(self.order, self.hidden_dims, self.num_params, self.context_dim > 0)
-        self.layers = nn.ModuleList(
-            MaskedLinear(mask, follows_activation=0 < i < len(masks) - 1)
-            for i, mask in enumerate(masks)
-        )
+        self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks)
         self.context_layer = None
         if self.context_dim:
             self.context_layer = nn.Linear(self.context_dim, masks[0].shape[0], bias=False)

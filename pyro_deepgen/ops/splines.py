@@ -15,9 +15,9 @@ wherever plain values and first derivatives are asked for.
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn.functional import softplus
 
+from ._modes import is_batched, is_eager
 from ._spline_gradient import pull_back
 from ._spline_kernel import (
     MAX_RAW_SLOPE,
@@ -72,9 +72,7 @@ def _is_plain(x: Tensor, params: Tensor) -> bool:
         x.ndim == params.ndim - 1
         and x.shape == params.shape[:-2] + params.shape[-1:]
         and x.dtype == params.dtype
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
+        and is_eager()
     )
 
 
@@ -108,7 +106,7 @@ class _Spline(torch.autograd.Function):
     def backward(ctx, grad_image, grad_log_det):
         x, params, inside, *bins = ctx.saved_tensors
         num_bins, bound, inverse = ctx.settings
-        if torch.is_grad_enabled() or _is_batched(grad_image) or _is_batched(grad_log_det):
+        if torch.is_grad_enabled() or is_batched(grad_image) or is_batched(grad_log_det):
             grads = _composite_grads(x, params, ctx.settings, (grad_image, grad_log_det))
         else:
             zero = constants(x, bound).zero
@@ -122,12 +120,6 @@ class _Spline(torch.autograd.Function):
             )
             grads = torch.where(inside, grad_x, grad_image), grad_params
         return *grads, None, None, None
-
-
-def _is_batched(tensor: Tensor) -> bool:
-    """Whether a transformation runs over the backward pass, as vectorised Jacobians do."""
-    batched = torch._C._functorch.is_legacy_batchedtensor(tensor)
-    return batched or torch._C._are_functorch_transforms_active()
 
 
 def _composite_grads(x: Tensor, params: Tensor, settings: tuple, cotangents: tuple):

@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "examples"), str(Path(__file__).parent)]
 
 from density_families import FAMILIES, LIBRARIES, entries  # noqa: E402
+from density_stopping import EarlyStopping  # noqa: E402
 from density_table import compact, markdown  # noqa: E402
-from tables import DATA, EarlyStopping, load_table  # noqa: E402
+from tables import DATA, load_table  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-__all__ = ["merge_parts", "split_parts"]
+__all__ = ["merge_parts", "split_parts", "take"]
 
 
 def split_parts(point: Array, mask: Sequence[bool]) -> tuple[Array, Array]:
@@ -42,6 +42,18 @@ def merge_parts(kept: Array, moved: Array, mask: Sequence[bool]) -> Array:
         return jnp.concatenate([moved, kept], -1)
     places = np.concatenate([np.flatnonzero(mask), np.flatnonzero(~np.asarray(mask))])
     return jnp.concatenate([kept, moved], -1)[..., np.argsort(places)]
+
+
+def take(point: Array, order: Sequence[int] | None) -> Array:
+    """Return ``point[..., order]``, without a gather for rotations and for the reverse order."""
+    if order is None:
+        return point
+    size, first = len(order), order[0]
+    if list(order) == list(range(size))[::-1]:
+        return jnp.flip(point, -1)
+    if list(order) == [(first + i) % size for i in range(size)]:
+        return jnp.concatenate([point[..., first:], point[..., :first]], -1)
+    return point[..., np.asarray(order)]
 
 
 def _alternates(mask: Sequence[bool]) -> bool:

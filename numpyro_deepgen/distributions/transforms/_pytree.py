@@ -37,6 +37,13 @@ class PytreeTransform(dist.transforms.Transform):
         vars(self)[STRUCTURE] = (treedef, is_data)
         return self
 
+    def replaced(self, **attributes) -> "PytreeTransform":
+        """Return a copy with other values of some attributes."""
+        new = object.__new__(type(self))
+        vars(new).update(vars(self) | attributes)
+        vars(new).pop("_inv", None)
+        return new
+
     def eq(self, other: object, static: bool = False):
         """Whether ``other`` is of this class with equal settings and arrays.
 

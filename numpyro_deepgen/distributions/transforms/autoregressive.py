@@ -98,6 +98,13 @@ class MaskedAutoregressive(Transform):
     def codomain(self) -> constraints.Constraint:
         return vector_support(self.elementwise)
 
+    @property
+    def own_order(self) -> tuple[int, ...]:
+        return self.network.order
+
+    def reordered(self, order):
+        return self.replaced(network=self.network.reordered(order))
+
     def forward_and_log_det(self, x, context=None):
         y, log_det = _image(self, x, context)
         return y, log_det.sum(-1)

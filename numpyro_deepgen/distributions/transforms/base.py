@@ -19,6 +19,7 @@ from numpyro.distributions import constraints
 
 from ..._numerics.checks import check_context_shape, check_event_shape, check_positive_int
 from ._pytree import PytreeTransform
+from ._sequence import apply_in_turn
 
 __all__ = ["Compose", "ConditionedTransform", "Inverse", "Transform"]
 
@@ -35,11 +36,15 @@ class Transform(PytreeTransform):
         input_dim: size of the last dimension of points.
         context_dim: size of the context, 0 if the transform takes none (and ignores one).
         fast: the cheap direction, ``'both'``, ``'forward'`` or ``'inverse'``.
+        partition: of couplings, which inputs are in one part with the first, else None.
+        own_order: an order of the inputs in which layers of one kind look alike, or None.
     """
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
     fast = "both"
+    partition: tuple[bool, ...] | None = None
+    own_order: tuple[int, ...] | None = None
 
     def __init__(self, input_dim: int, context_dim: int = 0):
         self.input_dim = check_positive_int("input_dim", input_dim)
@@ -51,6 +56,17 @@ class Transform(PytreeTransform):
 
     def inverse_and_log_det(self, y: Array, context: Array | None = None) -> tuple[Array, Array]:
         """Return the preimage of ``y`` and the log-determinant of the inverse map at ``y``."""
+        raise NotImplementedError
+
+    def oriented(self, inverse: bool) -> tuple["Transform", bool]:
+        """Return what is evaluated, and whether its inverse is meant, in one direction."""
+        return self, inverse
+
+    def reordered(self, order: tuple[int, ...]) -> "Transform":
+        """Return the same map of inputs that come as ``x[..., order]``; images do too.
+
+        Only transforms with an ``own_order`` can, and ``order`` must be that or what undoes it.
+        """
         raise NotImplementedError
 
     def condition(self, context: Array | None) -> dist.transforms.Transform:
@@ -167,6 +183,16 @@ class Inverse(Transform):
     def fast(self) -> str:
         return {"forward": "inverse", "inverse": "forward"}.get(self.transform.fast, "both")
 
+    @property
+    def own_order(self) -> tuple[int, ...] | None:
+        return self.transform.own_order
+
+    def reordered(self, order):
+        return Inverse(self.transform.reordered(order))
+
+    def oriented(self, inverse: bool) -> tuple[Transform, bool]:
+        return self.transform.oriented(not inverse)
+
     def forward_and_log_det(self, x, context=None):
         return self.transform.inverse_and_log_det(x, context)
 
@@ -210,23 +236,12 @@ class Compose(Transform):
         return sides.pop() if len(sides) == 1 else "both"
 
     def forward_and_log_det(self, x, context=None):
-        total = 0.0
-        for transform in self.transforms:
-            x, log_det = transform.forward_and_log_det(x, context_for(transform, context))
-            total = total + log_det
-        return x, total
+        steps = [transform.oriented(inverse=False) for transform in self.transforms]
+        return apply_in_turn(steps, x, context)
 
     def inverse_and_log_det(self, y, context=None):
-        total = 0.0
-        for transform in reversed(self.transforms):
-            y, log_det = transform.inverse_and_log_det(y, context_for(transform, context))
-            total = total + log_det
-        return y, total
-
-
-def context_for(module, context: Array | None) -> Array | None:
-    """Return the context for a module that takes one, else None."""
-    return context if getattr(module, "context_dim", 0) else None
+        steps = [transform.oriented(inverse=True) for transform in reversed(self.transforms)]
+        return apply_in_turn(steps, y, context)
 
 
 def common_dims(transforms: Sequence[Transform]) -> tuple[int, int]:

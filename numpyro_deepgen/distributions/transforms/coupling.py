@@ -12,6 +12,7 @@ from ..._numerics.masks import coupling_mask
 from ...nn import ConditionalParameters, Dense
 from ...ops._random import check_rng_key
 from ._partition import merge_parts, split_parts
+from ._sequence import apply_couplings
 from .base import Transform
 from .elementwise import AffineMap, ElementwiseMap, start_free, start_last_layer, vector_support
 
@@ -87,6 +88,38 @@ class Coupling(Transform):
     def codomain(self) -> constraints.Constraint:
         return vector_support(self.elementwise)
 
+    @property
+    def partition(self) -> tuple[bool, ...]:
+        return tuple(unchanged == self.mask[0] for unchanged in self.mask)
+
+    @property
+    def own_order(self) -> tuple[int, ...]:
+        """What stays unchanged, then what moves."""
+        return tuple(sorted(range(self.input_dim), key=lambda i: not self.mask[i]))
+
+    def reordered(self, order):
+        return self.replaced(mask=tuple(self.mask[i] for i in order))
+
+    def split(self, point: Array) -> tuple[Array, Array]:
+        """Return the part that stays unchanged and the one that moves."""
+        return split_parts(point, self.mask)
+
+    def merge(self, kept: Array, moved: Array) -> Array:
+        """Undo :meth:`split`; leading shapes broadcast."""
+        shape = jnp.broadcast_shapes(kept.shape[:-1], moved.shape[:-1])
+        parts = (jnp.broadcast_to(part, shape + part.shape[-1:]) for part in (kept, moved))
+        return merge_parts(*parts, self.mask)
+
+    def move(
+        self, kept: Array, moved: Array, context: Array | None, inverse: bool
+    ) -> tuple[Array, Array]:
+        """Return the image of the part that moves, and the log-determinant."""
+        check_context_shape(None if context is None else context.shape, self.context_dim)
+        elementwise = self.elementwise
+        apply = elementwise.inverse_and_log_det if inverse else elementwise.forward_and_log_det
+        moved, log_det = apply(moved, self._params(kept, context, moved.shape[-1]))
+        return moved, log_det.sum(-1)
+
     def _params(self, kept: Array, context: Array | None, num_moved: int) -> Array:
         if kept.shape[-1] == 0:
             params = self.network(context)
@@ -98,15 +131,8 @@ class Coupling(Transform):
             params = self.network(jnp.concatenate(parts, -1))
         return params.reshape(params.shape[:-1] + (self.elementwise.num_params, num_moved))
 
-    def _apply_map(self, fn: Callable, point: Array, context: Array | None):
-        check_context_shape(None if context is None else context.shape, self.context_dim)
-        kept, moved = split_parts(point, self.mask)
-        moved, log_det = fn(moved, self._params(kept, context, moved.shape[-1]))
-        kept = jnp.broadcast_to(kept, moved.shape[:-1] + kept.shape[-1:])
-        return merge_parts(kept, moved, self.mask), log_det.sum(-1)
-
     def forward_and_log_det(self, x, context=None):
-        return self._apply_map(self.elementwise.forward_and_log_det, x, context)
+        return apply_couplings([(self, False)], x, context)
 
     def inverse_and_log_det(self, y, context=None):
-        return self._apply_map(self.elementwise.inverse_and_log_det, y, context)
+        return apply_couplings([(self, True)], y, context)

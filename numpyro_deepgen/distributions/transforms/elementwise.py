@@ -187,7 +187,7 @@ def start_free(
     bias_key, weight_key = jax.random.split(rng_key)
     bias = bias.at[:rows].set(jax.random.normal(bias_key, (rows,), bias.dtype))
     if weight is not None:
-        # activations of a fresh network are about a quarter in size
+        # activations of a fresh network are a fraction of one in size
         noise = jax.random.normal(weight_key, (rows, weight.shape[1]), weight.dtype)
         weight = weight.at[:rows].set(noise * (4.0 / weight.shape[1] ** 0.5))
     return bias, weight

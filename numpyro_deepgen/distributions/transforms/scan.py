@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import islice
 
 import equinox as eqx
 import jax
@@ -10,7 +11,10 @@ from jax import Array, lax
 from numpyro.distributions import constraints
 
 from ..._numerics.periods import check_period
-from .base import Compose, Transform, common_dims, context_for
+from ._alignment import align, orders_of, undoing
+from ._partition import take
+from ._sequence import apply_in_turn, context_for
+from .base import Compose, Transform, common_dims
 
 __all__ = ["Scan"]
 
@@ -21,10 +25,12 @@ KEPT = ("cond", "scan", "while")
 class Scan(Compose):
     r"""Several transforms of one structure, applied from first to last, as in :class:`Compose`.
 
-    The structures may also repeat with a period, as those of couplings with alternating masks do;
-    layers behind the last whole period are allowed. Parameters are stacked along a new first axis,
-    and the period is one loop body (``jax.lax.scan``), compiled once whatever the depth. In a file
-    they keep the names that they have in :class:`Compose`. Reverse derivatives keep the input of
+    The structures may also repeat with a period; layers behind the last whole period are allowed.
+    Parameters are stacked along a new first axis, and the period is one loop body
+    (``jax.lax.scan``), compiled once whatever the depth. Layers that are alike up to the order of
+    their inputs, as couplings with alternating masks and an even number of inputs are, become one
+    body with a permutation behind it. In a file parameters keep the names and the values that they
+    have in :class:`Compose`. Reverse derivatives keep the input of
     each period and the outcome of inner loops, and compute the rest again, which costs less than to
     keep it.
 
@@ -48,6 +54,9 @@ class Scan(Compose):
         transforms = list(transforms)
         Transform.__init__(self, *common_dims(transforms))
         period = check_period([_structure(transform) for transform in transforms])
+        # the inputs as the first layer takes them, and those of each layer in terms of the last's
+        self.order, self.turn, transforms = align(transforms, _structure)
+        period = period if self.order is None else 1
         self.num_periods = len(transforms) // period
         whole = self.num_periods * period
         self.stacked = tuple(_stack(transforms[phase:whole:period]) for phase in range(period))
@@ -55,12 +64,17 @@ class Scan(Compose):
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
-        slices = (
+        layers = [
             jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
             for i in range(self.num_periods)
             for stacked in self.stacked
-        )
-        return (*slices, *self.rest)
+        ]
+        if self.order is not None:
+            layers = [
+                layer.reordered(undoing(order))
+                for layer, order in zip(layers, orders_of(self.order, self.turn), strict=False)
+            ]
+        return (*layers, *self.rest)
 
     @property
     def domain(self) -> constraints.Constraint:
@@ -75,9 +89,8 @@ class Scan(Compose):
         sides = {transform.fast for transform in self.stacked} - {"both"}
         return sides.pop() if len(sides) == 1 else "both"
 
-    def _loop(self, method: str, point: Array, context: Array | None) -> tuple[Array, Array]:
-        """Apply the whole periods."""
-        inverse = method.startswith("inverse")
+    def _loop(self, inverse: bool, point: Array, context: Array | None) -> tuple[Array, Array]:
+        """Apply the whole periods to inputs in the order of the first layer that is applied."""
         context = context_for(self, context)
         leading = point.shape[:-1]
         if context is not None:
@@ -87,10 +100,13 @@ class Scan(Compose):
 
         def visit(state, transforms):
             point, total = state
-            for transform in reversed(transforms) if inverse else transforms:
-                point, log_det = getattr(transform, method)(point, context_for(transform, context))
-                total = total + log_det
-            return (point.astype(dtype), total.astype(dtype)), None
+            if inverse:
+                point = take(point, undoing(self.turn))
+            steps = [transform.oriented(inverse) for transform in transforms]
+            point, log_det = apply_in_turn(steps[::-1] if inverse else steps, point, context)
+            if not inverse:
+                point = take(point, self.turn)
+            return (point.astype(dtype), (total + log_det).astype(dtype)), None
 
         point = jnp.broadcast_to(point, leading + point.shape[-1:]).astype(dtype)
         state = (point, jnp.zeros(leading, dtype))
@@ -99,20 +115,26 @@ class Scan(Compose):
         visit = jax.checkpoint(visit, prevent_cse=False, policy=_is_kept)
         return lax.scan(visit, state, self.stacked, reverse=inverse)[0]
 
+    def _apply_loop(self, inverse: bool, point: Array, context: Array | None):
+        """Apply the whole periods to inputs in the order of this transform."""
+        if self.order is None:
+            return self._loop(inverse, point, context)
+        last = next(islice(orders_of(self.order, self.turn), self.num_periods, None))
+        first, last = (last, self.order) if inverse else (self.order, last)
+        point, log_det = self._loop(inverse, take(point, first), context)
+        return take(point, undoing(last)), log_det
+
     def forward_and_log_det(self, x, context=None):
-        x, total = self._loop("forward_and_log_det", x, context)
-        for transform in self.rest:
-            x, log_det = transform.forward_and_log_det(x, context_for(transform, context))
-            total = total + log_det
-        return x, total
+        x, log_det = self._apply_loop(False, x, context)
+        steps = [transform.oriented(inverse=False) for transform in self.rest]
+        y, of_rest = apply_in_turn(steps, x, context)
+        return y, log_det + of_rest
 
     def inverse_and_log_det(self, y, context=None):
-        total = 0.0
-        for transform in reversed(self.rest):
-            y, log_det = transform.inverse_and_log_det(y, context_for(transform, context))
-            total = total + log_det
-        x, log_det = self._loop("inverse_and_log_det", y, context)
-        return x, log_det + total
+        steps = [transform.oriented(inverse=True) for transform in reversed(self.rest)]
+        y, of_rest = apply_in_turn(steps, y, context)
+        x, log_det = self._apply_loop(True, y, context)
+        return x, log_det + of_rest
 
 
 def _stack(transforms: Sequence[Transform]) -> Transform:

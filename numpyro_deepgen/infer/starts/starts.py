@@ -8,6 +8,7 @@ Laplace and Pathfinder share one path to the mode. The whole comparison is trace
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,12 @@ from .gaussian import Gaussian
 from .pathfinder import best_on_path
 from .quasi_newton import PathPoint, ascent
 
-__all__ = ["STARTS", "StartReport", "best_start", "check_starts"]
+if TYPE_CHECKING:
+    from ..annealing.result import AnnealedResult
 
+__all__ = ["ANNEALED", "STARTS", "StartReport", "best_start", "check_starts"]
+
+ANNEALED = "annealed"
 INIT_SCALE = 0.1
 NUM_ELBO_DRAWS = 128
 MEAN_FIELD_STEPS = 400
@@ -39,11 +44,14 @@ class StartReport:
         elbo: estimated bound of each start that worked, in nats.
         failed: reason of each start that did not.
         chosen: name of the start taken.
+        annealed: :class:`AnnealedResult` of the start ``'annealed'``, where it was computed: the
+            evidence and the modes that it found.
     """
 
     elbo: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     chosen: str = ""
+    annealed: "AnnealedResult | None" = field(default=None, repr=False)
 
 
 class Setting:
@@ -73,7 +81,9 @@ class Setting:
 def best_start(
     rng_key: Array, names: Sequence[str], density: UnconstrainedDensity, init_loc: Array
 ) -> tuple[Gaussian, StartReport | None]:
-    """Compute the starts called ``names`` and return the one with the highest ELBO.
+    """Compute the Gaussian starts called ``names`` and return the one with the highest ELBO.
+
+    ``'annealed'`` is passed over; where nothing else is named, ``'init_loc'`` is computed.
 
     Returns:
         The start, with a dense scale up to 1000 dimensions, and the report (None under ``jit``).
@@ -81,7 +91,8 @@ def best_start(
     Raises:
         ValueError: if every start fails or has a bound that is not finite; the reasons are named.
     """
-    failed, names = {}, list(dict.fromkeys(names))
+    names = [name for name in dict.fromkeys(names) if name != ANNEALED] or ["init_loc"]
+    failed: dict[str, str] = {}
     dense = init_loc.size <= MAX_DENSE_DIM
     if not dense and "laplace" in names:
         names.remove("laplace")
@@ -133,9 +144,10 @@ def _alike(starts: list[Gaussian], dense: bool) -> Gaussian:
 def check_starts(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of starts as a tuple, or raise if one is unknown or there is none."""
     names = (names,) if isinstance(names, str) else tuple(names)
+    known = (*STARTS, ANNEALED)
     if not names:
-        raise ValueError(f"init must name at least one start, got none; pass {tuple(STARTS)}.")
-    return tuple(check_choice("init", name, tuple(STARTS)) for name in names)
+        raise ValueError(f"init must name at least one start, got none; pass {known}.")
+    return tuple(check_choice("init", name, known) for name in names)
 
 
 def _raise_no_start(failed: dict[str, str]) -> None:

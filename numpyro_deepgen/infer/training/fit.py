@@ -39,6 +39,7 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = True,
     progress: bool = True,
+    callback: Callable[[int, float], bool] | None = None,
 ) -> FitResult:
     r"""Train a guide, and the parameters of the model, by the host's ``SVI``.
 
@@ -65,7 +66,7 @@ def fit(
         clip_norm: largest norm :math:`c` of all gradients together, None for no clipping.
         patience: number of evaluations in a row without a new lowest loss after which training
             stops, None for never.
-        evaluate_every: steps between evaluations.
+        evaluate_every: steps between evaluations; they begin when a schedule of the loss ends.
         held_out_args: arguments of the model on held-out data. The loss there is evaluated with
             the same randomness each time. Without them the mean training loss since the last
             evaluation counts.
@@ -83,6 +84,8 @@ def fit(
         checkpoint_every: steps between checkpoints; one is also written at the end.
         resume: whether to go on from ``checkpoint`` if it exists.
         progress: whether to show a progress bar.
+        callback: function of the number of steps taken and the mean loss of the last
+            ``evaluate_every``, called after as many steps; training stops where it gives True.
 
     Returns:
         :class:`FitResult`. Its ``params`` are those of ``SVI.get_params``, and the mutable sites.
@@ -92,8 +95,9 @@ def fit(
         FitError: if a loss or gradient is not finite; it names the step, the sites and the
             parameters, and holds the best parameters before that.
         TypeError: if an argument is of the wrong kind.
-        ValueError: if an argument is out of range, the guide has no parameters, or the checkpoint
-            belongs to other settings or parameters.
+        ValueError: if an argument is out of range, the guide has no parameters, the loss warms up
+            for longer than ``num_steps``, or the checkpoint belongs to other settings or
+            parameters.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist
@@ -132,6 +136,7 @@ def fit(
         checkpoint_every,
         resume,
         progress,
+        callback,
     )
     arguments = check_arguments("", args, kwargs)
     held_out = None

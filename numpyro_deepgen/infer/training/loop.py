@@ -26,14 +26,22 @@ class Trainer(Protocol):
     """What the loop asks of a host: the state of training, and steps."""
 
     held_out: bool
+    num_warmup_steps: int
 
     def fingerprint(self) -> dict:
         """What decides the result besides the settings."""
 
     def advance(
-        self, rates: np.ndarray, weights: np.ndarray, losses: list, stop: Callable[[], bool]
+        self,
+        rates: np.ndarray,
+        weights: np.ndarray,
+        losses: list,
+        stop: Callable[[], bool],
+        first: int = 0,
     ) -> str:
         """Take a step for each rate, appending its loss; stop before one that is not finite.
+
+        The steps are counted from ``first``.
 
         Returns:
             What was not finite, or nothing. The state is that after the last good step.
@@ -63,8 +71,13 @@ def run_fit(trainer: Trainer, settings: FitSettings) -> FitResult:
 
     Raises:
         FitError: if a loss or gradient is not finite.
-        ValueError: if the checkpoint is of another fit.
+        ValueError: if the checkpoint is of another fit, or the loss warms up for longer.
     """
+    if trainer.num_warmup_steps > settings.num_steps:
+        raise ValueError(
+            f"num_steps must be at least {trainer.num_warmup_steps}, the steps that loss warms up "
+            f"for, got {settings.num_steps}; train longer or shorten the schedule."
+        )
     begun = time.perf_counter()
     fingerprint = settings.fingerprint() | trainer.fingerprint()
     log = _resume(trainer, settings, fingerprint)
@@ -160,10 +173,13 @@ def _train(
     All decisions are functions of the step and the log, and a step is evaluated before anything
     else happens at it: a run cut anywhere and resumed decides as one that was not.
     """
-    saved = None
+    saved, done = None, False
     while log.stopped == "running":
         at_end = log.step >= settings.num_steps
-        if log.step and (at_end or log.step % settings.evaluate_every == 0) and not log.evaluated():
+        due = at_end or log.step % settings.evaluate_every == 0
+        # losses of a warm-up do not compare with those after it
+        warm = log.step >= trainer.num_warmup_steps
+        if log.step and due and warm and not log.evaluated():
             _evaluate(trainer, settings, log)
         if settings.patience is not None and log.num_stale() >= settings.patience:
             log.stopped = "early"
@@ -171,19 +187,31 @@ def _train(
             log.stopped = "finished"
         elif pressed():
             log.stopped = "interrupted"
+        elif done and not warm:
+            log.stopped = "failed"
+            raise FitError(
+                f"training must last until the loss has warmed up, at step "
+                f"{trainer.num_warmup_steps}, got a callback that ends it at step {log.step}; let "
+                "it go on or shorten the schedule.",
+                _result(trainer, settings, log),
+            )
+        elif done:
+            log.stopped = "callback"
         else:
             if log.step % settings.checkpoint_every == 0 and saved != log.step:
                 saved = log.step
                 save()
-            _advance(trainer, settings, log, bar, pressed)
+            done = _advance(trainer, settings, log, bar, pressed)
 
 
 def _advance(
     trainer: Trainer, settings: FitSettings, log: FitLog, bar: tqdm, pressed: Callable[[], bool]
-) -> None:
+) -> bool:
+    """Take the steps until there is something else to do; return whether the callback says stop."""
     start, stop = log.step, settings.next_stop(log.step)
     rates = settings.rates(log.learning_rate, start, stop)
-    failure = trainer.advance(rates, settings.weights(start, stop), log.losses, pressed)
+    weights = settings.weights(start, stop)
+    failure = trainer.advance(rates, weights, log.losses, pressed, start)
     if failure:
         rate = rates[log.step - start]
         message = _not_finite(trainer, failure, log.step, rate)
@@ -193,6 +221,9 @@ def _advance(
         bar.update(log.step - start)
         mean, _ = log.window(settings.evaluate_every)
         bar.set_postfix(loss=f"{mean:.4g}", rate=f"{rates[log.step - start - 1]:.2g}")
+        if settings.callback is not None:
+            return bool(settings.callback(log.step, mean))
+    return False
 
 
 def _evaluate(trainer: Trainer, settings: FitSettings, log: FitLog) -> None:

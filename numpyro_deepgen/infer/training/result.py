@@ -21,7 +21,7 @@ class FitResult:
         trials: loss that each learning rate on trial ended with, infinite where it failed.
         best_step: number of steps after which the parameters were those returned.
         num_steps: number of steps taken.
-        stopped: ``'finished'``, ``'early'``, ``'interrupted'`` or ``'failed'``.
+        stopped: ``'finished'``, ``'early'``, ``'callback'``, ``'interrupted'`` or ``'failed'``.
         seconds: time spent, including the runs before this one resumed.
     """
 

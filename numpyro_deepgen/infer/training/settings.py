@@ -30,6 +30,7 @@ class FitSettings:
     checkpoint_every: int
     resume: bool
     progress: bool
+    callback: Callable | None = None
 
     def __post_init__(self):
         for name in ("num_steps", "evaluate_every", "checkpoint_every"):
@@ -46,6 +47,11 @@ class FitSettings:
             check_positive("average", self.average, upper=1.0)
         if self.patience is not None:
             check_positive_int("patience", self.patience)
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(
+                f"callback must be callable, got {type(self.callback).__name__}; pass a function "
+                "of the step and the loss."
+            )
         if self.checkpoint is not None and not Path(self.checkpoint).absolute().parent.is_dir():
             raise ValueError(
                 f"checkpoint must lie in an existing folder, got {str(self.checkpoint)!r}; "

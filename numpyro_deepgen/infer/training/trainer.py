@@ -14,6 +14,8 @@ from numpyro.infer.elbo import ELBO
 from numpyro.infer.svi import SVIState
 from numpyro.optim import optax_to_numpyro
 
+from ..elbo.base import describe, schedule_of
+from ..elbo.schedules import weights_of_steps
 from ._diagnosis import bad_leaves, bad_sites
 from ._optimizer import RatedState, rated
 from ._ordered_elbo import ordered
@@ -60,7 +62,8 @@ class SVITrainer:
         average: bool,
         chunk_size: int,
     ):
-        self.held_out = held_out is not None
+        self.held_out, self._schedule = held_out is not None, schedule_of(loss)
+        self.num_warmup_steps = getattr(self._schedule, "num_steps", 0)
         self._arguments, self._held_out_arguments = arguments, held_out
         self._optimizer_name = "adam" if optimizer is None else _name(optimizer)
         self._chunk_size, self._key = chunk_size, rng_key
@@ -87,13 +90,13 @@ class SVITrainer:
         loss = self._bound
         return {
             "host": "numpyro",
-            "loss": f"{type(loss).__name__}(num_particles={loss.num_particles})",
+            "loss": describe(loss) or f"{type(loss).__name__}(num_particles={loss.num_particles})",
             "optimizer": self._optimizer_name,
             "held_out": self.held_out,
             "rng_key": to_arrays(self._key)[""].tolist(),
         }
 
-    def _chunk(self, state: State, rates: Array, weights: Array, count: Array):
+    def _chunk(self, state: State, rates: Array, weights: Array, kl_weights: Array, count: Array):
         """Take ``count`` steps, stopping before one that is not finite.
 
         Returns:
@@ -107,7 +110,9 @@ class SVITrainer:
 
         def step(carry):
             state, losses, done, _, _ = carry
-            svi, loss = self._svi.update(_set_rate(state.svi, rates[done]), *args, **kwargs)
+            extra = {} if self._schedule is None else {"kl_weight": kl_weights[done]}
+            start = _set_rate(state.svi, rates[done])
+            svi, loss = self._svi.update(start, *args, **kwargs, **extra)
             norm = _rated(svi).norm
             good = jnp.isfinite(loss) & jnp.isfinite(norm)
             average = _move(state.average, _params(svi), weights[done])
@@ -122,17 +127,27 @@ class SVITrainer:
         return state, losses, done, last
 
     def advance(
-        self, rates: np.ndarray, weights: np.ndarray, losses: list, stop: Callable[[], bool]
+        self,
+        rates: np.ndarray,
+        weights: np.ndarray,
+        losses: list,
+        stop: Callable[[], bool],
+        first: int = 0,
     ) -> str:
         """Take a step for each rate; stop before one that is not finite and say what was not."""
         dtype = _rated(self._state.svi).rate.dtype
+        kl_weights = np.ones(len(rates))
+        if self._schedule is not None:
+            kl_weights = weights_of_steps(self._schedule, first, first + len(rates))
         for start in range(0, len(rates), self._chunk_size):
             if stop():
                 break
             count = min(self._chunk_size, len(rates) - start)
             padding = (0, self._chunk_size - count)
             part = slice(start, start + count)
-            inputs = (jnp.asarray(np.pad(x[part], padding), dtype) for x in (rates, weights))
+            inputs = (
+                jnp.asarray(np.pad(x[part], padding), dtype) for x in (rates, weights, kl_weights)
+            )
             self._state, found, done, last = self._advance(self._state, *inputs, jnp.array(count))
             losses += np.asarray(found, np.float64)[: int(done)].tolist()
             if done < count:
@@ -148,15 +163,16 @@ class SVITrainer:
         # as the host's update splits its key
         _, rng_key = random.split(state.rng_key)
         mutable = state.mutable_state or {}
+        bound = getattr(svi.loss, "evaluation", svi.loss)
 
         def loss(params):
             params = {**svi.constrain_fn(params), **mutable}
             if mutable:
-                found = svi.loss.loss_with_mutable_state(
+                found = bound.loss_with_mutable_state(
                     rng_key, params, svi.model, svi.guide, *args, **kwargs
                 )
                 return found["loss"]
-            return svi.loss.loss(rng_key, params, svi.model, svi.guide, *args, **kwargs)
+            return bound.loss(rng_key, params, svi.model, svi.guide, *args, **kwargs)
 
         with numpyro.validation_enabled(False):
             parameters = [repr(name) for name in bad_leaves(jax.grad(loss)(_params(state)))]
@@ -175,7 +191,12 @@ class SVITrainer:
         count, (_, inner) = state.optim_state
         rng_key = random.fold_in(self._key, 1)
         state = SVIState((count, (params, inner)), state.mutable_state, rng_key)
-        return self._svi.evaluate(state, *args, **kwargs)
+        bound = getattr(self._bound, "evaluation", None)
+        if bound is None:
+            return self._svi.evaluate(state, *args, **kwargs)
+        svi = SVI(self._svi.model, self._svi.guide, self._svi.optim, bound)
+        svi.constrain_fn = self._svi.constrain_fn
+        return svi.evaluate(state, *args, **kwargs)
 
     def evaluate(self) -> float:
         """The loss on held-out arguments, with the same randomness every time."""

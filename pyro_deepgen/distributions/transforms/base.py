@@ -18,6 +18,7 @@ from pyro.distributions.conditional import ConditionalTransform
 from torch import Tensor, nn
 
 from ..._numerics.checks import check_context_shape, check_event_shape, check_positive_int
+from ._sequence import apply_in_turn
 
 __all__ = ["Compose", "ConditionedTransform", "Inverse", "Transform"]
 
@@ -33,12 +34,14 @@ class Transform(TransformModule, ConditionalTransform):
         input_dim: size of the last dimension of points.
         context_dim: size of the context, 0 if the transform takes none (and ignores one).
         fast: the cheap direction, ``'both'``, ``'forward'`` or ``'inverse'``.
+        partition: of couplings, which inputs are in one part with the first, else None.
     """
 
     bijective = True
     domain = constraints.real_vector
     codomain = constraints.real_vector
     fast = "both"
+    partition: tuple[bool, ...] | None = None
 
     def __init__(self, input_dim: int, context_dim: int = 0):
         super().__init__()
@@ -66,6 +69,10 @@ class Transform(TransformModule, ConditionalTransform):
         if self.context_dim == 0:
             return self
         return ConditionedTransform(self, context)
+
+    def oriented(self, inverse: bool) -> tuple["Transform", bool]:
+        """Return what is evaluated, and whether its inverse is meant, in one direction."""
+        return self, inverse
 
     def with_cache(self, cache_size: int = 1) -> "Transform":
         """Return the transform itself: caches would outlive parameter updates."""
@@ -172,6 +179,9 @@ class Inverse(Transform):
         self.domain, self.codomain = transform.codomain, transform.domain
         self.fast = {"forward": "inverse", "inverse": "forward"}.get(transform.fast, "both")
 
+    def oriented(self, inverse: bool) -> tuple[Transform, bool]:
+        return self.transform.oriented(not inverse)
+
     def forward_and_log_det(self, x, context=None):
         return self.transform.inverse_and_log_det(x, context)
 
@@ -206,23 +216,12 @@ class Compose(Transform):
         self.fast = sides.pop() if len(sides) == 1 else "both"
 
     def forward_and_log_det(self, x, context=None):
-        total = 0.0
-        for transform in self.transforms:
-            x, log_det = transform.forward_and_log_det(x, context_for(transform, context))
-            total = total + log_det
-        return x, total
+        steps = [transform.oriented(inverse=False) for transform in self.transforms]
+        return apply_in_turn(steps, x, context)
 
     def inverse_and_log_det(self, y, context=None):
-        total = 0.0
-        for transform in reversed(self.transforms):
-            y, log_det = transform.inverse_and_log_det(y, context_for(transform, context))
-            total = total + log_det
-        return y, total
-
-
-def context_for(module: nn.Module, context: Tensor | None) -> Tensor | None:
-    """Return the context for a module that takes one, else None."""
-    return context if getattr(module, "context_dim", 0) else None
+        steps = [transform.oriented(inverse=True) for transform in reversed(self.transforms)]
+        return apply_in_turn(steps, y, context)
 
 
 def held_tensors(module: nn.Module) -> Iterator[Tensor]:

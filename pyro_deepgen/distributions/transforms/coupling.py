@@ -9,6 +9,7 @@ from torch import Tensor
 from ..._numerics.checks import check_context_shape
 from ..._numerics.masks import coupling_mask
 from ...nn import ConditionalParameters, Dense
+from ._sequence import apply_couplings
 from .base import Transform
 from .elementwise import AffineMap, ElementwiseMap, start_free, vector_support
 
@@ -57,6 +58,12 @@ class Coupling(Transform):
         kept = [i for i, unchanged in enumerate(self.mask) if unchanged]
         moved = [i for i, unchanged in enumerate(self.mask) if not unchanged]
         order = kept + moved
+        same_part = tuple(unchanged == self.mask[0] for unchanged in self.mask)
+        self.partition = same_part
+        # of a mask of two runs the parts are slices
+        self.sizes = None
+        if same_part == tuple(sorted(same_part, reverse=True)):
+            self.sizes = (sum(same_part), self.input_dim - sum(same_part))
         self.register_buffer("kept", torch.tensor(kept, dtype=torch.long), persistent=False)
         self.register_buffer("moved", torch.tensor(moved, dtype=torch.long), persistent=False)
         self.register_buffer("restore", torch.tensor(order).argsort(), persistent=False)
@@ -79,6 +86,32 @@ class Coupling(Transform):
     def codomain(self) -> constraints.Constraint:
         return vector_support(self.elementwise)
 
+    def split(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the part that stays unchanged and the one that moves."""
+        if self.sizes is None:
+            return point.index_select(-1, self.kept), point.index_select(-1, self.moved)
+        first, last = point.split(self.sizes, -1)
+        return (first, last) if self.mask[0] else (last, first)
+
+    def merge(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """Undo :meth:`split`; leading shapes broadcast."""
+        if kept.shape[:-1] != moved.shape[:-1]:
+            shape = torch.broadcast_shapes(kept.shape[:-1], moved.shape[:-1])
+            kept, moved = (part.expand(shape + part.shape[-1:]) for part in (kept, moved))
+        if self.sizes is None:
+            return torch.cat([kept, moved], -1).index_select(-1, self.restore)
+        return torch.cat([kept, moved] if self.mask[0] else [moved, kept], -1)
+
+    def move(
+        self, kept: Tensor, moved: Tensor, context: Tensor | None, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return the image of the part that moves, and the log-determinant."""
+        check_context_shape(None if context is None else context.shape, self.context_dim)
+        elementwise = self.elementwise
+        apply = elementwise.inverse_and_log_det if inverse else elementwise.forward_and_log_det
+        moved, log_det = apply(moved, self._params(kept, context))
+        return moved, log_det.sum(-1)
+
     def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
         if self.kept.numel() == 0:
             params = self.network(context)
@@ -90,15 +123,8 @@ class Coupling(Transform):
             params = self.network(torch.cat(parts, -1))
         return params.unflatten(-1, (self.elementwise.num_params, self.moved.numel()))
 
-    def _apply_map(self, fn: Callable, point: Tensor, context: Tensor | None):
-        check_context_shape(None if context is None else context.shape, self.context_dim)
-        kept, moved = point.index_select(-1, self.kept), point.index_select(-1, self.moved)
-        moved, log_det = fn(moved, self._params(kept, context))
-        kept = kept.expand(moved.shape[:-1] + kept.shape[-1:])
-        return torch.cat([kept, moved], -1).index_select(-1, self.restore), log_det.sum(-1)
-
     def forward_and_log_det(self, x, context=None):
-        return self._apply_map(self.elementwise.forward_and_log_det, x, context)
+        return apply_couplings([(self, False)], x, context)
 
     def inverse_and_log_det(self, y, context=None):
-        return self._apply_map(self.elementwise.inverse_and_log_det, y, context)
+        return apply_couplings([(self, True)], y, context)

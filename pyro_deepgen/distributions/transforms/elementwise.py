@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..._numerics.checks import check_choice, check_positive, check_positive_int
 from ...nn import ConditionalParameters
-from ...ops._scalars import scalars
+from ...ops.bounded_affine import bounded_affine
 from ...ops.splines import MIN_BIN_SIZE, packed_spline
 from .base import Transform
 
@@ -69,23 +69,11 @@ class AffineMap(ElementwiseMap):
     def num_params(self) -> int:
         return 2
 
-    def _loc_and_log_scale(self, params: Tensor, sign: float) -> tuple[Tensor, Tensor]:
-        """Return ``t`` and ``sign * s``."""
-        loc, raw = params.unbind(-2)
-        # m tanh(a / m) = 2 m sigmoid(2 a / m) - m, in a fraction of the time
-        bound = self.max_log_scale
-        rate, offset = scalars(raw, 2.0 / bound, -sign * bound)
-        return loc, torch.add(offset, torch.sigmoid(raw * rate), alpha=2.0 * sign * bound)
-
     def forward_and_log_det(self, x, params):
-        loc, log_scale = self._loc_and_log_scale(params, 1.0)
-        y = x * log_scale.exp() + loc
-        return y, _expanded(log_scale, y)
+        return bounded_affine(x, params, self.max_log_scale)
 
     def inverse_and_log_det(self, y, params):
-        loc, log_scale = self._loc_and_log_scale(params, -1.0)
-        x = (y - loc) * log_scale.exp()
-        return x, _expanded(log_scale, x)
+        return bounded_affine(y, params, self.max_log_scale, inverse=True)
 
 
 @dataclass(frozen=True)
@@ -150,10 +138,6 @@ class RationalQuadraticMap(ElementwiseMap):
         return self._evaluate(self._wrap(y - shift), params, inverse=True)
 
 
-def _expanded(value: Tensor, like: Tensor) -> Tensor:
-    return value if value.shape == like.shape else value.expand(like.shape)
-
-
 def _circular(params: Tensor) -> tuple[Tensor, Tensor]:
     """Split off the rotation, the last row, and repeat the first slope at the other end."""
     num_bins = params.shape[-2] // 3
@@ -184,7 +168,7 @@ def start_free(
     rows = elementwise.num_free * num_inputs
     bias[:rows].normal_()
     if weight is not None:
-        # activations of a fresh network are about a quarter in size
+        # activations of a fresh network are a fraction of one in size
         weight[:rows].normal_(std=4.0 / weight.shape[1] ** 0.5)
 
 

@@ -21,8 +21,9 @@ class SumOfSquaresMap(IntegralMap):
     On ``[-B, B]`` it is a polynomial of degree ``2 R + 1``, integrated exactly; outside it goes on
     linearly, with a continuous slope; :math:`\epsilon = 10^{-3}`. Closed form forward, numerical
     inverse. Zero parameters give the identity; what makes polynomial ``k`` is the raw parameter
-    times a factor of its own between 0.5 and 1.5, so that polynomials that start equal do not stay
-    equal.
+    times a factor of its own between ``0.5 / K`` and ``1.5 / K``, so that polynomials that start
+    equal do not stay equal, and a step of an optimiser changes the slope gently whatever ``K``. Keep
+    the data well inside the interval: towards its ends the polynomials are free.
 
     Args:
         num_polynomials: number ``K`` of squares; the map has ``1 + K (R + 1)`` parameters.
@@ -41,7 +42,7 @@ class SumOfSquaresMap(IntegralMap):
 
     num_polynomials: int = 3
     degree: int = 4
-    bound: float = 5.0
+    bound: float = 10.0
 
     def __post_init__(self):
         check_positive_int("num_polynomials", self.num_polynomials)
@@ -60,7 +61,7 @@ class SumOfSquaresMap(IntegralMap):
 
     def slope(self, t: Tensor, params: Tensor) -> Tensor:
         count = self.num_polynomials
-        factors = component_factors(count, params)[:, None, None]
+        factors = component_factors(count, params)[:, None, None] / count
         coefficients = params.unflatten(-2, (count, self.degree + 1)) * factors
         # Horner's rule; the constants start where the squares add up to 1 - MIN_SLOPE
         *lower, value = (c.unsqueeze(-2) for c in coefficients.unbind(-2))

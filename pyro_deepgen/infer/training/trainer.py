@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .._random_state import get_random_state, set_random_state, unmoved_random_state
 from .._vectorize import plate_nesting_if_vectorizable
+from ..elbo.base import describe, schedule_of
+from ..elbo.schedules import weights_of_steps
 from ._diagnosis import bad_sites
 from ._optimizer import NamedOptimizer
 from ._parameters import Parameters, as_array, as_tensor
@@ -52,6 +54,8 @@ class SVITrainer:
         average: bool,
     ):
         self.model, self.guide, self.held_out = model, guide, held_out is not None
+        self._schedule = schedule_of(loss)
+        self.num_warmup_steps = getattr(self._schedule, "num_steps", 0)
         self._arguments, self._held_out_arguments = arguments, held_out
         self._clip_norm, self._averages = clip_norm, average
         self.parameters = Parameters(model, guide)
@@ -76,7 +80,7 @@ class SVITrainer:
         args, kwargs = self._arguments
         self._set_loss(loss or Trace_ELBO())
         with _quiet():
-            self._run_loss()
+            self._run_loss(self._kl_weights(0, 1)[0])
             if loss is None:
                 nesting = plate_nesting_if_vectorizable(self.model, self.guide, args, kwargs)
                 options = {} if nesting is None else {"max_plate_nesting": nesting}
@@ -89,12 +93,19 @@ class SVITrainer:
         self._loss = loss
         self._svi = SVI(self.model, self.guide, pyro.optim.SGD({"lr": 0.0}), loss)
 
-    def _run_loss(self) -> tuple[float, list[str]]:
+    def _kl_weights(self, start: int, stop: int) -> list[dict]:
+        """What the bound is told of each step besides the arguments of the model."""
+        if self._schedule is None:
+            return [{}] * (stop - start)
+        weights = weights_of_steps(self._schedule, start, stop).tolist()
+        return [{"kl_weight": weight} for weight in weights]
+
+    def _run_loss(self, extra: dict) -> tuple[float, list[str]]:
         """The loss, its gradients left on the parameters, and the names of new parameters."""
         args, kwargs = self._arguments
         self.parameters.clear_gradients()
         with poutine.trace(param_only=True) as capture:
-            loss = self._svi.loss_and_grads(self.model, self.guide, *args, **kwargs)
+            loss = self._svi.loss_and_grads(self.model, self.guide, *args, **kwargs, **extra)
         return _number(loss), self.parameters.adopt(capture.trace)
 
     def fingerprint(self) -> dict:
@@ -102,23 +113,30 @@ class SVITrainer:
         loss = self._loss
         return {
             "host": "pyro",
-            "loss": f"{type(loss).__name__}(num_particles={loss.num_particles}, "
+            "loss": describe(loss)
+            or f"{type(loss).__name__}(num_particles={loss.num_particles}, "
             f"vectorize_particles={loss.vectorize_particles})",
             "optimizer": self._optimizer_name,
             "held_out": self.held_out,
         }
 
     def advance(
-        self, rates: np.ndarray, weights: np.ndarray, losses: list, stop: Callable[[], bool]
+        self,
+        rates: np.ndarray,
+        weights: np.ndarray,
+        losses: list,
+        stop: Callable[[], bool],
+        first: int = 0,
     ) -> str:
         """Take a step for each rate; stop before one that is not finite and say what was not."""
         with _quiet():
-            for rate, weight in zip(rates.tolist(), weights.tolist(), strict=True):
+            extras = self._kl_weights(first, first + len(rates))
+            for rate, weight, extra in zip(rates.tolist(), weights.tolist(), extras, strict=True):
                 if stop():
                     break
                 random_state = get_random_state(self._device)
                 try:
-                    value = self._loss_and_gradients(random_state)
+                    value = self._loss_and_gradients(random_state, extra)
                 except BaseException as error:
                     set_random_state(random_state, self._device)
                     # at the start an error is the model's own
@@ -132,11 +150,11 @@ class SVITrainer:
                 losses.append(value)
         return ""
 
-    def _loss_and_gradients(self, random_state: dict[str, Tensor]) -> float:
+    def _loss_and_gradients(self, random_state: dict[str, Tensor], extra: dict) -> float:
         """The loss of a step; parameters that are new join before it counts."""
         self._bad_gradients = []
         while True:
-            value, added = self._run_loss()
+            value, added = self._run_loss(extra)
             resumed = [name for name in added if f"late/{name}" in self._pending]
             for name in added:
                 self._optimizer.add(name)

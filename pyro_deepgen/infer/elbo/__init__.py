@@ -1,0 +1,20 @@
+"""Bounds on the evidence, and objectives beside them."""
+
+from .beta import BetaELBO
+from .black_box_alpha import BlackBoxAlphaELBO
+from .renyi import IWELBO, STLELBO, RenyiELBO
+from .schedules import KLCycle, KLWarmup
+from .wae import WAEMMD
+from .wake_sleep import ReweightedWakeSleep
+
+__all__ = [
+    "BetaELBO",
+    "BlackBoxAlphaELBO",
+    "IWELBO",
+    "KLCycle",
+    "KLWarmup",
+    "RenyiELBO",
+    "ReweightedWakeSleep",
+    "STLELBO",
+    "WAEMMD",
+]
