@@ -68,12 +68,12 @@ def test_density_of_constrained_values_integrates_to_one(host):
 
 def test_median_and_quantiles(host):
     model = gamma_model(host)
-    fitted = host.fit(model, host.AutoFlow(model), 300, learning_rate=1e-3)
+    fitted = host.fit(model, host.AutoFlow(model, tails="normal"), 300)
     levels = [0.05, 0.5, 0.95]
     found = host.quantiles(fitted, levels)["x"]
     assert found.shape == (3,)
     assert host.median(fitted)["x"] == pytest.approx(found[1])
-    np.testing.assert_allclose(found, scipy.stats.gamma(3.0, scale=0.5).ppf(levels), rtol=0.1)
+    np.testing.assert_allclose(found, scipy.stats.gamma(3.0, scale=0.5).ppf(levels), rtol=0.15)
 
 
 def test_badly_scaled_regression_starts_at_the_exact_posterior(host):

@@ -41,7 +41,7 @@ def coverage(
         rng_key: key of all randomness.
         model: a NumPyro model whose latent variables are all continuous.
         guide: a trained guide of any kind.
-        params: its parameters, from ``SVI.get_params`` or :func:`fit`.
+        params: its parameters, from ``SVI.get_params`` or :func:`fit`; None for none.
         num_particles: particles of :func:`annealed_particles`.
         num_proposals: draws of the guide.
         num_repeats: islands of :func:`annealed_particles`.
@@ -77,7 +77,13 @@ def coverage(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Pareto k-hat")
         weighted = importance_resample(
-            draw_key, model, guide, params, num_proposals=num_proposals, args=args, kwargs=kwargs
+            draw_key,
+            model,
+            guide,
+            params or {},
+            num_proposals=num_proposals,
+            args=args,
+            kwargs=kwargs,
         )
     points = np.asarray(space.unconstrain(weighted.proposals)[0], np.float64)
     return summarize_coverage(annealed, weighted, points)
