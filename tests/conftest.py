@@ -24,6 +24,14 @@ def host_globals() -> dict:
     }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Where JAX compiles for many seconds, the NumPyro case of a test is a slow one."""
+    for item in items:
+        if item.get_closest_marker("compiles") and "numpyro" in item.name.lower():
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def hosts_left_as_found():
     pyro.clear_param_store()

@@ -188,6 +188,7 @@ def test_broad_distribution_covers_prior_and_start():
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.compiles
 def test_evidence_of_a_conjugate_model(journey, seed):
     model, evidence, mean = normal_model(journey)
     result = journey.particles(model, 512, num_moves=2, num_leapfrog_steps=6, seed=seed)
@@ -334,6 +335,7 @@ def mode_guide(journey, centres, scale=1.1 * SCALE):
     return guide
 
 
+@pytest.mark.compiles
 def test_coverage_names_lost_modes(journey):
     model = ring_model(journey)
     result = journey.cover(model, mode_guide(journey, CENTRES[:3]), num_repeats=4)

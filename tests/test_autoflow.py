@@ -43,6 +43,7 @@ def regression_model(host):
     return model
 
 
+@pytest.mark.compiles
 def test_one_latent_dimension(host):
     model = gamma_model(host)
     guide = host.AutoFlow(model, host.recipes.nsf)
@@ -73,9 +74,10 @@ def test_median_and_quantiles(host):
     found = host.quantiles(fitted, levels)["x"]
     assert found.shape == (3,)
     assert host.median(fitted)["x"] == pytest.approx(found[1])
-    np.testing.assert_allclose(found, scipy.stats.gamma(3.0, scale=0.5).ppf(levels), rtol=0.15)
+    np.testing.assert_allclose(found, scipy.stats.gamma(3.0, scale=0.5).ppf(levels), rtol=0.1)
 
 
+@pytest.mark.compiles
 def test_badly_scaled_regression_starts_at_the_exact_posterior(host):
     model = regression_model(host)
     guide = host.AutoFlow(model, host.recipes.realnvp)
@@ -127,6 +129,7 @@ def test_elbo_particles(host, vectorize):
     assert np.isfinite(fitted.losses).all()
 
 
+@pytest.mark.compiles
 def test_predictive(host):
     def prior():
         x = host.sample("x", host.dist.Normal(host.array(0.0), host.array(1.0)))
@@ -142,6 +145,7 @@ def test_predictive(host):
     assert y.mean() == pytest.approx(2.0 / 1.01, abs=0.05)
 
 
+@pytest.mark.compiles
 def test_neutra_samples_the_posterior(host):
     model = regression_model(host)
     fitted = host.fit(model, host.AutoFlow(model, host.recipes.realnvp), 2)
@@ -157,6 +161,7 @@ def test_built_at_once_when_arguments_are_given(host):
     assert guide.init_report.chosen
 
 
+@pytest.mark.compiles
 def test_a_used_guide_can_be_copied(host):
     model = gamma_model(host)
     guide = host.AutoFlow(model)

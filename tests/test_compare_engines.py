@@ -149,6 +149,7 @@ def test_conjugate_regression(package, models):
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=SLOW) for n in FLOWS if n != "planar"] + ["planar"]
 )
+@pytest.mark.compiles
 def test_flow_guides(package, models, name):
     data = regression_data()
     evidence, _, _ = regression_truth(**data)
@@ -168,6 +169,7 @@ def test_flow_guides(package, models, name):
     assert any(note.startswith("start:") for note in result.notes)
 
 
+@pytest.mark.compiles
 def test_neutra_reuses_the_trained_guide(package, models):
     data = regression_data()
     comparison = package.compare(
@@ -209,6 +211,7 @@ def test_a_missed_mode_is_seen_by_the_reference_only(package, models):
     assert any("mode" in reason for reason in alone.verdict.reasons)
 
 
+@pytest.mark.compiles
 def test_one_dimensional_constrained_site(package, models):
     """A conjugate Gamma posterior: Gamma(2 + sum y, 1 + 5)."""
     y = np.array([3.0, 1.0, 4.0, 1.0, 5.0])
@@ -225,6 +228,7 @@ def test_one_dimensional_constrained_site(package, models):
         assert comparison[name].verdict.level == "trust", comparison.table()
 
 
+@pytest.mark.compiles
 def test_simplex_site(package, models):
     y = np.array([0, 0, 1, 2, 0, 1])
     comparison = package.compare(
@@ -242,6 +246,7 @@ def test_simplex_site(package, models):
     assert comparison["nuts"].verdict.level == "trust"
 
 
+@pytest.mark.compiles
 def test_double_precision_is_local(package, models):
     data = regression_data()
     options = {"methods": ["auto_normal"], "progress": False, "reference": "none"}

@@ -75,6 +75,7 @@ def truth():
     return {"m": X.sum() / 5.0 + np.random.default_rng(0).standard_normal(8000) / np.sqrt(5.0)}
 
 
+@pytest.mark.compiles
 def test_guides_and_kernels_by_dotted_name(load, host, file):
     names = ("AutoDiagonalNormal", "make_guide", "make_kernel")
     comparison = load("run").compare(
@@ -83,6 +84,7 @@ def test_guides_and_kernels_by_dotted_name(load, host, file):
         methods=",".join(f"{file}:{name}" for name in names),
         reference=truth(),
         progress=False,
+        learning_rate=0.05,
         **QUICK,
     )
     assert [result.name for result in comparison.results] == list(names)
@@ -146,6 +148,7 @@ def test_names_must_be_new_and_differ(load, file):
     assert list(resolve("nuts, nsf,nuts")) == ["nuts", "nsf"]
 
 
+@pytest.mark.compiles
 def test_a_time_budget_gives_every_method_the_same_seconds(load, host):
     budget = 1.0
     comparison = load("run").compare(

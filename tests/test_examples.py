@@ -48,6 +48,7 @@ def test_every_script_has_its_twin():
 
 
 @pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
 def test_two_moons(host, tables, tmp_path):
     options = ("--num-transforms", 3, "--num-steps", 200, "--eval-every", 50)
     _, result = run("density_estimation", host, *options, "--output", tmp_path)
@@ -102,6 +103,7 @@ def test_digits_in_bits_per_dimension(host, tables, tmp_path):
 
 
 @pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
 def test_conditional_density(host, tables, tmp_path):
     options = ("--num-steps", 300, "--num-samples", 500, "--output", tmp_path)
     script, result = run("conditional_density", host, *options)

@@ -141,6 +141,7 @@ def regression_evidence():
     return -0.5 * (quadratic_form + log_det + 30 * math.log(2 * math.pi))
 
 
+@pytest.mark.compiles
 def test_a_conjugate_regression_reaches_its_evidence(host):
     model, args = regression(host), (host.array(FEATURES), host.array(TARGET))
     guide = host.autoguide.AutoMultivariateNormal(model)
@@ -169,6 +170,7 @@ def test_gradients_are_clipped_by_their_norm_together(host, clip_norm):
     np.testing.assert_allclose(found, np.array([3.0, -1.0, 0.5]) - 0.01 * grads, atol=1e-12)
 
 
+@pytest.mark.compiles
 def test_the_rate_found_is_nearly_the_best_and_leaves_no_trace(host):
     def model():
         host.sample("x", host.dist.Normal(host.array(40.0), host.array(20.0)))

@@ -42,18 +42,29 @@ def make_potential(model, context: Context, settings: Settings):
 
 
 def _is_faithful(traced, eager, first: dict) -> bool:
-    """Whether the traced potential equals the model's own at other points than its own."""
+    """Whether the traced potential equals the model's own, with gradients, at other points."""
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             traced(first)
             for _ in range(NUM_TESTED):
                 point = {site: v + torch.randn_like(v) for site, v in first.items()}
-                expected, actual = eager(point), traced(point)
-                if not torch.isfinite(expected):
+                expected, actual = _value_and_grads(eager, point), _value_and_grads(traced, point)
+                if not all(found.isfinite().all() for found in expected):
                     continue
-                if (actual - expected).abs() > TRACE_TOLERANCE * (1.0 + expected.abs()):
+                if not all(_is_close(*pair) for pair in zip(actual, expected, strict=True)):
                     return False
     except Exception:
         return False
     return True
+
+
+def _value_and_grads(potential, point: dict) -> list[torch.Tensor]:
+    point = {site: v.detach().clone().requires_grad_() for site, v in point.items()}
+    value = potential(point)
+    return [value.detach(), *torch.autograd.grad(value, list(point.values()))]
+
+
+def _is_close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    largest = TRACE_TOLERANCE * (1.0 + expected.abs().max())
+    return bool((found - expected).abs().max() <= largest)

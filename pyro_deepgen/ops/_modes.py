@@ -11,6 +11,7 @@ def is_eager() -> bool:
     """Whether no transformation but reverse differentiation follows the evaluation."""
     return (
         not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
     )

@@ -22,8 +22,8 @@ class SumOfSquaresMap(IntegralMap):
     linearly, with a continuous slope; :math:`\epsilon = 10^{-3}`. Closed form forward, numerical
     inverse. Zero parameters give the identity; what makes polynomial ``k`` is the raw parameter
     times a factor of its own between ``0.5 / K`` and ``1.5 / K``, so that polynomials that start
-    equal do not stay equal, and a step of an optimiser changes the slope gently whatever ``K``. Keep
-    the data well inside the interval: towards its ends the polynomials are free.
+    equal do not stay equal, and a step of an optimiser changes the slope gently whatever ``K``.
+    Keep the data well inside the interval: towards its ends the polynomials are free.
 
     Args:
         num_polynomials: number ``K`` of squares; the map has ``1 + K (R + 1)`` parameters.

@@ -52,8 +52,8 @@ class FlowIndependence(MCMCKernel):
         num_global: proposals a draw, at least 1.
 
     The state has extra fields for the host's ``MCMC.run``: ``accept_prob`` (mean acceptance
-    probability of the draw's proposals), ``num_accepted``, ``num_steps`` (gradients), ``log_q``, and
-    those of the inner kernel below ``inner``, as ``"inner.accept_prob"``.
+    probability of the draw's proposals), ``num_accepted``, ``num_steps`` (gradients), ``log_q``,
+    and those of the inner kernel below ``inner``, as ``"inner.accept_prob"``.
 
     Raises:
         TypeError: if ``guide`` has no joint latent vector or ``inner`` is no HMC kernel.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..._numerics.checks import check_choice, check_positive, check_positive_int
 from ...nn import ConditionalParameters
-from ...ops.bounded_affine import bounded_affine
+from ...ops._bounded_affine import bounded_affine
 from ...ops.splines import MIN_BIN_SIZE, packed_spline
 from .base import Transform
 
