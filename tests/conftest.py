@@ -28,8 +28,14 @@ def host_globals() -> dict:
 def pytest_collection_modifyitems(items):
     """Where JAX compiles for many seconds, the NumPyro case of a test is a slow one."""
     for item in items:
-        if item.get_closest_marker("compiles") and "numpyro" in item.name.lower():
+        if "numpyro" in item.name.lower() and (item.get_closest_marker("compiles") or costly(item)):
             item.add_marker(pytest.mark.slow)
+
+
+def costly(item) -> bool:
+    """Whether a test is one of a law over the registry, of an object that costs much to compile."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return getattr(params.get("case"), "cost", 0) > 0
 
 
 @pytest.fixture(autouse=True)

@@ -157,6 +157,7 @@ def test_discrete_sites_in_a_guide_of_their_own():
         assert evidence - 0.3 < bound < evidence + 0.05
 
 
+@pytest.mark.compiles
 def test_local_guides_in_a_list(host):
     """Local guides beside a normal guide of the globals share the minibatch."""
     guides, infer = host_guides(host), importlib.import_module(f"{host.name}_deepgen.infer")

@@ -101,6 +101,7 @@ def test_too_narrow_a_guide_is_told(journey):
     assert found.khat > 0.7
 
 
+@pytest.mark.compiles
 def test_trained_flow_guide(journey):
     host = journey.host
 

@@ -145,6 +145,7 @@ class GuideFiles:
 
 
 @pytest.mark.parametrize("host", ["pyro", "numpyro"])
+@pytest.mark.compiles
 def test_a_guide_is_saved_with_its_start_and_trained_on(host, tmp_path):
     files, path = GuideFiles(host), tmp_path / "guide.safetensors"
     y, other = files.array([2.0, 3.0, 2.5]), files.array([4.0, 5.0, 4.5, 5.5])

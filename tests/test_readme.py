@@ -9,7 +9,11 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("index", range(len(BLOCKS)))
+NAMES = [f"{'numpyro' if 'numpyro' in block else 'pyro'}-{i}" for i, block in enumerate(BLOCKS)]
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("index", range(len(BLOCKS)), ids=NAMES)
 def test_block_runs(index, capsys):
     exec(compile(BLOCKS[index], f"README block {index}", "exec"), {})
 

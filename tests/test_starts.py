@@ -85,6 +85,7 @@ def test_laplace_fails_by_name_at_a_pole(host):
     assert "Hessian" in report.failed["laplace"] or "log density" in report.failed["laplace"]
 
 
+@pytest.mark.compiles
 def test_low_rank_start_beyond_the_dense_limit(host):
     """A normal distribution with one strong direction in 1200 dimensions."""
     dim = 1200
