@@ -32,7 +32,7 @@ __all__ = ["AutoFlow"]
 MAX_DENSE_DIM = 200
 NUM_QUANTILE_SAMPLES = 4000
 DEFAULT_STARTS = ("init_loc", "laplace", "mean_field", "pathfinder", "annealed")
-TAILS = ("student_t", "normal")
+TAILS = ("normal", "student_t")
 INIT_DF = 50.0
 
 
@@ -58,9 +58,10 @@ class AutoFlow(AutoContinuous):
             location), ``'laplace'``, ``'mean_field'`` (a short fit), ``'pathfinder'`` (the best of
             the Gaussians along the way to the mode) and ``'annealed'`` (sequential Monte Carlo from
             the prior to the posterior, see :func:`annealed_particles`).
-        tails: base of a recipe's flow whose own base is the standard normal one: ``'student_t'``,
-            with a learned tail for each dimension, or ``'normal'``, as beyond 200 dimensions. A
-            base of another kind and a flow that is passed as such are left as they are.
+        tails: base of a recipe's flow whose own base is the standard normal one: ``'normal'``, or
+            ``'student_t'`` with a learned tail for each dimension (normal beyond 200), a better
+            proposal where the posterior is heavy-tailed; of positive variables its far draws can
+            overflow. A base of another kind and a flow that is passed as such are left as they are.
         init_loc_fn: the host's per-site initialisation function.
         local: guides of the latent variables inside data plates: :class:`LocalFlow` settings, a
             recipe, or a dictionary of these by plate. The flow is then over the other variables and
@@ -98,7 +99,7 @@ class AutoFlow(AutoContinuous):
         flow: Flow | Callable[[int], Flow] = default_flow,
         *,
         init: str | Sequence[str] = DEFAULT_STARTS,
-        tails: str = "student_t",
+        tails: str = "normal",
         init_loc_fn: Callable = init_to_median,
         local: LocalFlow | Callable | dict | None = None,
         args: tuple | None = None,
