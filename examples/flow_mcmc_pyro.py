@@ -36,11 +36,11 @@ def main(args):
     pyro.set_rng_seed(args.seed)
     pyro.clear_param_store()
 
-    alone = run_chains(NUTS(model), lengths, args)
+    alone = run_chains(lambda: NUTS(model), lengths, args)
 
     guide = AutoFlow(model, nsf)
     fit(model, guide, args.num_steps, args=(lengths,), learning_rate=5e-3, progress=False)
-    together = run_chains(FlowIndependence(guide, NUTS(model)), lengths, args)
+    together = run_chains(lambda: FlowIndependence(guide, NUTS(model)), lengths, args)
     together[-1].summary()
 
     results = {"NUTS": swapped(alone), "NUTS and flow": swapped(together)}
@@ -52,11 +52,11 @@ def main(args):
     return results | {"accepted": accepted}
 
 
-def run_chains(kernel, lengths, args) -> list:
-    """Chains one after the other."""
+def run_chains(make_kernel, lengths, args) -> list:
+    """Chains one after the other, each with a kernel of its own."""
     chains = []
     for _ in range(args.num_chains):
-        mcmc = MCMC(kernel, args.num_samples, args.num_warmup, disable_progbar=True)
+        mcmc = MCMC(make_kernel(), args.num_samples, args.num_warmup, disable_progbar=True)
         mcmc.run(lengths)
         chains.append(mcmc)
     return chains
