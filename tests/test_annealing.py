@@ -278,13 +278,16 @@ def test_a_guide_starts_with_every_mode(journey):
     np.testing.assert_allclose(ring_shares(journey.draws(guide, 4000)), 1 / 8, atol=0.03)
 
 
-def test_a_normal_posterior_keeps_a_gaussian_start(journey):
+@pytest.mark.parametrize(
+    "options, expected", [({}, "StandardNormal"), ({"tails": "student_t"}, "StudentT")]
+)
+def test_a_normal_posterior_keeps_a_gaussian_start(journey, options, expected):
     model, _, _ = normal_model(journey)
-    guide = journey.guide(model, init=("init_loc", "laplace", "annealed"))
+    guide = journey.guide(model, init=("init_loc", "laplace", "annealed"), **options)
     assert guide.init_report.chosen == "laplace"
     assert guide.init_report.annealed is not None
     base = (guide.flow if journey.host.name == "pyro" else guide._flow).base_dist
-    assert type(base).__name__ == "StudentT"
+    assert type(base).__name__ == expected
 
 
 def test_annealing_as_the_only_start(journey):
