@@ -34,7 +34,8 @@ def compare_hosts(folders, reference=None, *, output=None, plots: bool = True) -
         A :class:`Comparison` whose methods are called ``host:method``.
 
     Raises:
-        CompareError: if there are fewer than two folders, or their models or data differ.
+        CompareError: if there are fewer than two folders, or their models differ in their latent
+            sites.
         DataError: if a folder is no comparison's, or the reference is not found.
 
     Example:
@@ -181,8 +182,6 @@ def _set_reference(merged: Comparison, folders: list[Path], parts: list, referen
         )
     else:
         merged.reference = load_reference(reference, merged.model)
-    for result in merged.results:
-        result.metrics = {k: v for k, v in result.metrics.items() if k != "mean_error_max"}
 
 
 def _default_reference(merged: Comparison, folders: list[Path]):

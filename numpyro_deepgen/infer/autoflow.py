@@ -21,7 +21,7 @@ from .default_flow import default_flow
 from .latent_space import LatentSpace, UnconstrainedDensity
 from .local import LocalFlow, LocalGuides, as_local_flows
 from .local.plates import check_continuous, traced
-from .starts import ANNEALED, StartReport, best_start, check_starts
+from .starts import ANNEALED, STARTS, StartReport, best_start, check_starts
 from .starts.gaussian import Gaussian
 from .starts.starts import INIT_SCALE
 
@@ -29,7 +29,7 @@ __all__ = ["AutoFlow"]
 
 MAX_DENSE_DIM = 200
 NUM_QUANTILE_SAMPLES = 4000
-DEFAULT_STARTS = ("init_loc", "laplace", "mean_field", "pathfinder", "annealed")
+DEFAULT_STARTS = (*STARTS, ANNEALED)
 TAILS = ("normal", "student_t")
 INIT_DF = 50.0
 

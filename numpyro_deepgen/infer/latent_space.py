@@ -15,6 +15,8 @@ from jax import Array
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import Transform
 
+from .arguments import check_holds
+
 __all__ = ["LatentSpace", "UnconstrainedDensity"]
 
 
@@ -73,13 +75,9 @@ class LatentSpace:
         Raises:
             ValueError: if a site is missing.
         """
+        check_holds(values, [site.name for site in self.sites])
         parts = []
         for site in self.sites:
-            if site.name not in values:
-                raise ValueError(
-                    f"samples must hold every latent site, got {sorted(values)} without "
-                    f"{site.name!r}; add its values."
-                )
             x = site.transform._inverse(values[site.name])
             parts.append(x.reshape(x.shape[: x.ndim - len(site.shape)] + (-1,)))
         z = jnp.concatenate(parts, -1)

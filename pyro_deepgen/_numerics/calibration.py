@@ -18,6 +18,7 @@ References:
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import chdtrc
 
 from .checks import check_positive, check_positive_int
 
@@ -127,7 +128,7 @@ def uniformity(
         counts,
         expected,
         chi_square,
-        _chi_square_tail(chi_square, len(counts) - 1),
+        float(chdtrc(len(counts) - 1, chi_square)),
         fractions,
         below / len(ranks),
         lower / len(ranks),
@@ -148,12 +149,6 @@ def _binned(ranks: np.ndarray, num_draws: int, num_bins: int | None) -> tuple:
 def _levels(num_draws: int) -> np.ndarray:
     """Ranks at which the distribution functions are compared, the last one left out."""
     return np.unique(np.linspace(0, num_draws - 1, min(num_draws, MAX_LEVELS)).round().astype(int))
-
-
-def _chi_square_tail(value: float, degrees: int) -> float:
-    from scipy.special import gammaincc
-
-    return float(gammaincc(degrees / 2, value / 2))
 
 
 def _log_factorials(largest: int) -> np.ndarray:

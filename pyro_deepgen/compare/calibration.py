@@ -12,7 +12,7 @@ import numpy as np
 from .._numerics.calibration import MIN_SIMULATIONS, Uniformity, rank_statistics, uniformity
 from .errors import CompareError
 from .progress import progress_bar
-from .scalars import scalars
+from .scalars import scalars, spread_draws
 from .simulation import simulated, with_data
 
 __all__ = ["Calibration", "calibrate", "check_simulations"]
@@ -122,10 +122,7 @@ def _ranked_draws(draws: dict, sites) -> dict[str, np.ndarray]:
     """Draws spread evenly over the chains, far enough apart to be nearly independent."""
     if not scalars(draws, sites):
         raise ValueError("no draw of a latent site varies")
-    flat = {name: draws[name].reshape(-1, *draws[name].shape[2:]) for name in sites}
-    size = len(next(iter(flat.values())))
-    chosen = np.linspace(0, size - 1, min(size, NUM_RANKED)).round().astype(int)
-    return {name: value[chosen] for name, value in flat.items()}
+    return spread_draws(draws, sites, NUM_RANKED)
 
 
 class _Silent:

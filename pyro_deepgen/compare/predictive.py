@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .progress import progress_bar
+from .scalars import spread_draws
 from .simulation import observed_values, replicated
 
 __all__ = ["PredictiveCheck", "STATISTICS", "check_statistics", "predictive_checks"]
@@ -93,17 +94,9 @@ def predictive_checks(comparison, context, progress: bool) -> dict[str, list[Pre
     with progress_bar("predictive", progress) as bar:
         bar.reset(total=len(methods))
         for result in methods:
-            draws = _some_draws(result.draws, comparison.model.latent_shapes)
+            draws = spread_draws(result.draws, comparison.model.latent_shapes, NUM_REPLICATED)
             checks[result.name] = check_statistics(
                 observed, replicated(context, draws, list(observed))
             )
             bar.update(1)
     return checks
-
-
-def _some_draws(draws: dict, sites) -> dict[str, np.ndarray]:
-    """Draws of the latent sites, spread evenly over all of them, without the chains."""
-    flat = {name: draws[name].reshape(-1, *draws[name].shape[2:]) for name in sites}
-    size = len(next(iter(flat.values())))
-    chosen = np.linspace(0, size - 1, min(size, NUM_REPLICATED)).round().astype(int)
-    return {name: value[chosen] for name, value in flat.items()}

@@ -6,7 +6,7 @@ import numpy as np
 
 from .diagnostics import pareto_shape
 
-__all__ = ["flatten_draws", "scalars", "tail_shape"]
+__all__ = ["flatten_draws", "scalars", "spread_draws", "tail_shape"]
 
 
 def scalars(draws: Mapping, sites: Iterable[str] | None = None) -> dict[str, np.ndarray]:
@@ -56,3 +56,20 @@ def tail_shape(column: np.ndarray) -> float:
     """
     distance = np.abs(column.reshape(-1) - np.median(column))
     return pareto_shape(np.log(np.maximum(distance, np.finfo(np.float64).tiny)))
+
+
+def spread_draws(draws: Mapping, sites: Iterable[str], count: int) -> dict[str, np.ndarray]:
+    """Draws spread evenly over all chains, without the chains.
+
+    Args:
+        draws: site -> array ``(chain, draw) + event_shape``.
+        sites: the sites to take.
+        count: number of draws, or all where there are fewer.
+
+    Returns:
+        Site -> array ``(count,) + event_shape``.
+    """
+    flat = {name: draws[name].reshape(-1, *draws[name].shape[2:]) for name in sites}
+    size = len(next(iter(flat.values())))
+    chosen = np.linspace(0, size - 1, min(size, count)).round().astype(int)
+    return {name: value[chosen] for name, value in flat.items()}

@@ -1,8 +1,8 @@
 """Checks of what model and guide are called with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["check_arguments", "check_callables"]
+__all__ = ["check_arguments", "check_callables", "check_holds"]
 
 
 def check_arguments(name: str, args: tuple | None, kwargs: dict | None) -> tuple[tuple, dict]:
@@ -27,4 +27,14 @@ def check_callables(**functions: Callable) -> None:
             raise TypeError(
                 f"{name} must be callable, got {type(function).__name__}; pass a function or a "
                 "module of the host."
+            )
+
+
+def check_holds(samples: Mapping, names: Iterable[str]) -> None:
+    """Raise if samples do not hold every latent site."""
+    for name in names:
+        if name not in samples:
+            raise ValueError(
+                f"samples must hold every latent site, got {sorted(samples)} without {name!r}; "
+                "add its values."
             )

@@ -18,6 +18,7 @@ from torch.distributions.transforms import Transform
 
 from ._enumeration import enumerated_log_joint
 from ._random_state import unmoved_random_state
+from .arguments import check_holds
 
 __all__ = ["LatentSpace", "UnconstrainedDensity"]
 
@@ -67,13 +68,9 @@ class LatentSpace:
         Raises:
             ValueError: if a site is missing.
         """
+        check_holds(values, [site.name for site in self.sites])
         parts = []
         for site in self.sites:
-            if site.name not in values:
-                raise ValueError(
-                    f"samples must hold every latent site, got {sorted(values)} without "
-                    f"{site.name!r}; add its values."
-                )
             x = site.transform.inv(values[site.name])
             parts.append(x.reshape(x.shape[: x.dim() - len(site.shape)] + (-1,)))
         z = torch.cat(parts, -1)

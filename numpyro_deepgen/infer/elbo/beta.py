@@ -7,9 +7,8 @@ from jax import Array
 
 from .base import ParticleELBO
 from .divergence import Divergence
-from .particles import Program
+from .particles import Program, check_reparameterized
 from .schedules import check_weight
-from .settings import not_reparameterized
 from .sites import Site, TracePair
 
 __all__ = ["BetaELBO"]
@@ -138,9 +137,7 @@ class BetaELBO(ParticleELBO):
         def total(site: Site) -> Array:
             return (site.scale * site.log_prob).sum()
 
-        for site in pair.guide.values():
-            if not (site.observed or site.fn.has_rsample):
-                raise not_reparameterized(site.name, "BetaELBO")
+        check_reparameterized(pair, "BetaELBO")
         groups = self.divergence.members(pair)
         floors = [self.divergence.floor(pair, name, sites) for name, sites in groups.items()]
         divergences = [

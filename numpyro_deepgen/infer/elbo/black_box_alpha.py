@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from .base import ParticleELBO
-from .particles import Program, per_element
-from .settings import check_order, not_reparameterized
+from .particles import Program, check_reparameterized, per_element
+from .settings import check_order
 from .sites import TracePair, WeightPlan, split_at_data
 from .weights import renyi_bound
 
@@ -78,11 +78,10 @@ class BlackBoxAlphaELBO(ParticleELBO):
 
 def _terms(pair: TracePair, plan: WeightPlan, inside: set[str]) -> dict[str, Array]:
     """Log ratio of each datum, and of what the data share."""
+    check_reparameterized(pair, "BlackBoxAlphaELBO")
     data, shared = [], []
     for sign, sites in ((1.0, pair.model), (-1.0, pair.guide)):
         for site in sites.values():
-            if site.name in pair.guide and not (site.observed or site.fn.has_rsample):
-                raise not_reparameterized(site.name, "BlackBoxAlphaELBO")
             if site.name in inside:
                 data.append(sign * per_element(site.log_prob, plan.plates))
             else:

@@ -1,15 +1,22 @@
 """Runs of a model and a guide on many particles, together or in chunks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import jax
 from jax import Array, lax, random
 
-from .sites import Plate, TracePair, WeightPlan
+from .settings import not_reparameterized
+from .sites import Plate, Site, TracePair, WeightPlan
 from .traces import scored_pair, scored_pair_at_draws, share_minibatch
 
-__all__ = ["Program", "joint_log_weights", "log_weights_of", "per_element"]
+__all__ = [
+    "Program",
+    "check_reparameterized",
+    "log_densities_of",
+    "log_weights_of",
+    "per_element",
+]
 
 
 def per_element(log_prob: Array, plates: tuple[Plate, ...]) -> Array:
@@ -30,23 +37,31 @@ def per_element(log_prob: Array, plates: tuple[Plate, ...]) -> Array:
     return log_prob.sum(rest)
 
 
-def joint_log_weights(pair: TracePair) -> Array:
-    """Log weight of everything together, every site with its scale."""
-    signs = [(site, 1.0) for site in pair.model.values()]
-    signs += [(site, -1.0) for site in pair.guide.values()]
-    return sum(sign * (site.scale * site.log_prob).sum() for site, sign in signs)
-
-
-def log_weights_of(pair: TracePair, plan: WeightPlan | None) -> Array:
-    """Log weights, one for each entry of the plates of the plan.
+def log_densities_of(pair: TracePair, plan: WeightPlan | None) -> tuple[Array, Array | float]:
+    """Log densities of model and guide, one for each entry of the plates of the plan.
 
     Without a plan they are joint, every site with its scale.
     """
-    if plan is None:
-        return joint_log_weights(pair)
-    model = [per_element(site.log_prob, plan.plates) for site in pair.model.values()]
-    guide = [per_element(site.log_prob, plan.plates) for site in pair.guide.values()]
-    return sum(model) - (sum(guide) if guide else 0.0)
+
+    def total(sites: Iterable[Site]) -> Array | float:
+        if plan is None:
+            return sum((site.scale * site.log_prob).sum() for site in sites)
+        return sum(per_element(site.log_prob, plan.plates) for site in sites)
+
+    return total(pair.model.values()), total(pair.guide.values())
+
+
+def log_weights_of(pair: TracePair, plan: WeightPlan | None) -> Array:
+    """Log weights, the differences of :func:`log_densities_of`."""
+    model, guide = log_densities_of(pair, plan)
+    return model - guide
+
+
+def check_reparameterized(pair: TracePair, bound: str) -> None:
+    """Raise if the guide draws a site that has no gradient."""
+    for site in pair.guide.values():
+        if not (site.observed or site.fn.has_rsample):
+            raise not_reparameterized(site.name, bound)
 
 
 @dataclass

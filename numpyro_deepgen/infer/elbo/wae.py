@@ -8,8 +8,8 @@ from numpyro import handlers
 
 from ..._numerics.checks import check_positive
 from .base import ParticleELBO
-from .particles import Program
-from .settings import check_discrepancy, check_minibatch, not_reparameterized
+from .particles import Program, check_reparameterized
+from .settings import check_discrepancy, check_minibatch
 from .sites import Plate, TracePair, WeightPlan, plan_weights
 from .traces import run_with_params, share_minibatch
 
@@ -97,9 +97,7 @@ class WAEMMD(ParticleELBO):
 
 def _terms(pair: TracePair, plate: Plate) -> dict[str, Array]:
     """Log density of what is observed, and the latent draws of each datum side by side."""
-    for site in pair.guide.values():
-        if not (site.observed or site.fn.has_rsample):
-            raise not_reparameterized(site.name, "WAEMMD")
+    check_reparameterized(pair, "WAEMMD")
     rest = sum(site.log_prob.sum() for site in pair.model.values() if site.observed)
     rest = rest - sum(site.log_prob.sum() for site in pair.guide.values() if site.observed)
     latent = [site for site in pair.model.values() if not site.observed]

@@ -7,7 +7,7 @@ from numpyro import handlers
 from numpyro.primitives import Messenger
 
 from .base import ParticleELBO
-from .particles import Program, per_element
+from .particles import Program, log_densities_of
 from .settings import check_share, check_simulated, replace_arguments
 from .sites import TracePair, WeightPlan, plan_weights
 from .traces import run_with_params, scored_guide
@@ -92,7 +92,8 @@ class ReweightedWakeSleep(ParticleELBO):
 
         def terms(pair: TracePair) -> dict[str, Array]:
             plans.append(self._plan(pair))
-            return _densities(pair, plans[-1])
+            model, guide = log_densities_of(pair, plans[-1])
+            return {"model": model, "guide": guide}
 
         found = program.particles(terms, detach=True)
         scale = 1.0 if plans[-1] is None else plans[-1].scale
@@ -132,14 +133,3 @@ class _Dream(Messenger):
     def process_message(self, msg) -> None:
         if msg["type"] == "sample" and msg["name"] in self.names:
             msg["is_observed"], msg["value"] = False, None
-
-
-def _densities(pair: TracePair, plan: WeightPlan | None) -> dict[str, Array]:
-    """Log densities of model and guide."""
-
-    def total(sites: dict) -> Array:
-        if plan is None:
-            return sum((site.scale * site.log_prob).sum() for site in sites.values())
-        return sum(per_element(site.log_prob, plan.plates) for site in sites.values())
-
-    return {"model": total(pair.model), "guide": total(pair.guide)}

@@ -122,7 +122,7 @@ class LocalGuides:
         """Quantiles of the unconstrained coordinates of all data passed, mapped to the support."""
         values, z = {}, self._standardized(z)
         for part in self.parts:
-            chunk = max(1, MAX_NUMBERS // (num_draws * (part.width)))
+            chunk = max(1, MAX_NUMBERS // (num_draws * part.width))
             found = []
             for start in range(0, part.num_rows(args, kwargs), chunk):
                 rows = slice(start, start + chunk)

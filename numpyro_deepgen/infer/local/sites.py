@@ -12,6 +12,8 @@ from jax import Array
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import Transform
 
+from ..arguments import check_holds
+
 __all__ = ["LocalSite", "PlateSpace"]
 
 
@@ -124,13 +126,9 @@ class PlateSpace:
         Raises:
             ValueError: if a site is missing.
         """
+        check_holds(values, [site.name for site in self.sites])
         parts = []
         for site in self.sites:
-            if site.name not in values:
-                raise ValueError(
-                    f"samples must hold every latent site, got {sorted(values)} without "
-                    f"{site.name!r}; add its values."
-                )
             x = site.transform._inverse(jnp.asarray(values[site.name]))
             axis = x.ndim - len(site.right) - 1
             x = jnp.moveaxis(x, axis, axis - len(site.left))

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..._numerics.checks import check_positive_int
 from ..arguments import check_arguments, check_callables
 from ..latent_space import LatentSpace, UnconstrainedDensity
-from ..starts import best_start
+from ..starts import STARTS, best_start
 from ..starts.gaussian import Gaussian
 from .broad import broad_normal
 from .modes import find_modes
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 NUM_PRIOR_DRAWS = 64
-GAUSSIAN_STARTS = ("init_loc", "laplace", "mean_field", "pathfinder")
 
 
 class AnnealingError(RuntimeError):
@@ -113,7 +112,7 @@ def prepare_and_run(
         space = LatentSpace(guide.prototype_trace)
         density = UnconstrainedDensity(model, space, args, kwargs)
         with torch.enable_grad():
-            start, _ = best_start(GAUSSIAN_STARTS, density, guide._init_loc())
+            start, _ = best_start(tuple(STARTS), density, guide._init_loc())
             return run_annealing(model, density, start, args, kwargs, settings), space
 
 

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from .base import ParticleELBO
 from .divergence import Divergence
-from .particles import Program, per_element
+from .particles import Program, check_reparameterized, per_element
 from .schedules import check_weight
-from .settings import not_reparameterized
 from .sites import Site, TracePair
 
 __all__ = ["BetaELBO"]
@@ -122,9 +121,7 @@ class BetaELBO(ParticleELBO):
         def total(site: Site) -> Tensor:
             return site.scale * per_element(site.log_prob, (), particles)
 
-        for site in pair.guide.values():
-            if torch.is_grad_enabled() and not (site.observed or site.fn.has_rsample):
-                raise not_reparameterized(site.name, "BetaELBO")
+        check_reparameterized(pair, "BetaELBO")
         groups = self.divergence.members(pair)
         floors[:] = [self.divergence.floor(pair, name, sites) for name, sites in groups.items()]
         divergences = [

@@ -1,11 +1,10 @@
 """Black-box alpha: a power for each datum although latent variables are shared."""
 
-import torch
 from torch import Tensor
 
 from .base import ParticleELBO
-from .particles import Program, per_element
-from .settings import check_order, not_reparameterized
+from .particles import Program, check_reparameterized, per_element
+from .settings import check_order
 from .sites import TracePair, WeightPlan, split_at_data
 from .weights import renyi_bound
 
@@ -80,12 +79,10 @@ def _terms(
     pair: TracePair, plan: WeightPlan, inside: set[str], particles: int | None
 ) -> dict[str, Tensor]:
     """Log ratio of each datum, and of what the data share."""
+    check_reparameterized(pair, "BlackBoxAlphaELBO")
     data, shared = [], []
     for sign, sites in ((1.0, pair.model), (-1.0, pair.guide)):
         for site in sites.values():
-            if torch.is_grad_enabled() and not (site.observed or site.fn.has_rsample):
-                if site.name in pair.guide:
-                    raise not_reparameterized(site.name, "BlackBoxAlphaELBO")
             if site.name in inside:
                 data.append(sign * per_element(site.log_prob, plan.plates, particles))
             else:

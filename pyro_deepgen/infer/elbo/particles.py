@@ -1,6 +1,6 @@
 """Runs of a model and a guide on many particles, together where that is right, else in turn."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .sites import Plate, TracePair, WeightPlan
+from .settings import not_reparameterized
+from .sites import Plate, Site, TracePair, WeightPlan
 from .traces import SharedMinibatch, particle_plate, scored_pair, scored_pair_at_draws
 
-__all__ = ["Program", "joint_log_weights", "log_weights_of", "per_element"]
+__all__ = [
+    "Program",
+    "check_reparameterized",
+    "log_densities_of",
+    "log_weights_of",
+    "per_element",
+]
 
 
 def per_element(log_prob: Tensor, plates: tuple[Plate, ...], particles: int | None) -> Tensor:
@@ -33,15 +40,6 @@ def per_element(log_prob: Tensor, plates: tuple[Plate, ...], particles: int | No
         log_prob = log_prob.reshape((1,) * (depth - log_prob.dim()) + log_prob.shape)
     rest = [dim for dim in range(-log_prob.dim(), 0) if dim not in keep]
     return log_prob.sum(rest) if rest else log_prob
-
-
-def joint_log_weights(pair: TracePair, particles: int | None) -> Tensor:
-    """Log weight of everything together, every site with its scale."""
-    signs = [(site, 1.0) for site in pair.model.values()]
-    signs += [(site, -1.0) for site in pair.guide.values()]
-    return sum(
-        sign * site.scale * per_element(site.log_prob, (), particles) for site, sign in signs
-    )
 
 
 @dataclass
@@ -155,13 +153,30 @@ def _without_markers(compute: Callable, start: int, count: int, *markers: Tensor
     return compute(start, count)
 
 
-def log_weights_of(pair: TracePair, plan: WeightPlan | None, particles: int | None) -> Tensor:
-    """Log weights of the particles, one for each entry of the plates of the plan.
+def log_densities_of(
+    pair: TracePair, plan: WeightPlan | None, particles: int | None
+) -> tuple[Tensor, Tensor | float]:
+    """Log densities of model and guide, one for each entry of the plates of the plan.
 
     Without a plan they are joint, every site with its scale.
     """
-    if plan is None:
-        return joint_log_weights(pair, particles)
-    model = [per_element(s.log_prob, plan.plates, particles) for s in pair.model.values()]
-    guide = [per_element(s.log_prob, plan.plates, particles) for s in pair.guide.values()]
-    return sum(model) - (sum(guide) if guide else 0.0)
+
+    def total(sites: Iterable[Site]) -> Tensor | float:
+        if plan is None:
+            return sum(s.scale * per_element(s.log_prob, (), particles) for s in sites)
+        return sum(per_element(s.log_prob, plan.plates, particles) for s in sites)
+
+    return total(pair.model.values()), total(pair.guide.values())
+
+
+def log_weights_of(pair: TracePair, plan: WeightPlan | None, particles: int | None) -> Tensor:
+    """Log weights of the particles, the differences of :func:`log_densities_of`."""
+    model, guide = log_densities_of(pair, plan, particles)
+    return model - guide
+
+
+def check_reparameterized(pair: TracePair, bound: str) -> None:
+    """Raise if a gradient is asked for and the guide draws a site that has none."""
+    for site in pair.guide.values():
+        if torch.is_grad_enabled() and not (site.observed or site.fn.has_rsample):
+            raise not_reparameterized(site.name, bound)

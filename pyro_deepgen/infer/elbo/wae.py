@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..._numerics.checks import check_positive
 from .base import ParticleELBO
-from .particles import Program
-from .settings import check_discrepancy, check_minibatch, not_reparameterized
+from .particles import Program, check_reparameterized
+from .settings import check_discrepancy, check_minibatch
 from .sites import Plate, TracePair, WeightPlan, plan_weights
 
 __all__ = ["WAEMMD"]
@@ -90,9 +90,7 @@ class WAEMMD(ParticleELBO):
 
 def _terms(pair: TracePair, plate: Plate) -> dict[str, Tensor]:
     """Log density of what is observed, and the latent draws of each datum side by side."""
-    for site in pair.guide.values():
-        if torch.is_grad_enabled() and not (site.observed or site.fn.has_rsample):
-            raise not_reparameterized(site.name, "WAEMMD")
+    check_reparameterized(pair, "WAEMMD")
     rest = sum(site.log_prob.sum() for site in pair.model.values() if site.observed)
     rest = rest - sum(site.log_prob.sum() for site in pair.guide.values() if site.observed)
     latent = [site for site in pair.model.values() if not site.observed]

@@ -8,7 +8,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from .base import ParticleELBO
-from .particles import Program, per_element
+from .particles import Program, log_densities_of
 from .settings import check_share, check_simulated, replace_arguments
 from .sites import TracePair, WeightPlan, plan_weights
 from .traces import scored_guide
@@ -89,7 +89,8 @@ class ReweightedWakeSleep(ParticleELBO):
         def terms(pair: TracePair, particles: int | None) -> dict[str, Tensor]:
             if not plans:
                 plans.append(self._plan(pair))
-            return _densities(pair, plans[0], particles)
+            model, guide = log_densities_of(pair, plans[0], particles)
+            return {"model": model, "guide": guide}
 
         found = program.particles(terms, detach=True)
         scale = 1.0 if plans[0] is None else plans[0].scale
@@ -128,18 +129,3 @@ class _Dream(Messenger):
     def _pyro_sample(self, msg) -> None:
         if msg["name"] in self.names:
             msg["is_observed"], msg["value"] = False, None
-
-
-def _densities(
-    pair: TracePair, plan: WeightPlan | None, particles: int | None
-) -> dict[str, Tensor]:
-    """Log densities of model and guide."""
-
-    def total(sites: dict) -> Tensor:
-        if plan is None:
-            parts = [s.scale * per_element(s.log_prob, (), particles) for s in sites.values()]
-        else:
-            parts = [per_element(s.log_prob, plan.plates, particles) for s in sites.values()]
-        return sum(parts)
-
-    return {"model": total(pair.model), "guide": total(pair.guide)}

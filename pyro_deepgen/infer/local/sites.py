@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
+from ..arguments import check_holds
+
 __all__ = ["LocalSite", "PlateSpace"]
 
 
@@ -127,13 +129,9 @@ class PlateSpace:
         Raises:
             ValueError: if a site is missing.
         """
+        check_holds(values, [site.name for site in self.sites])
         parts = []
         for site in self.sites:
-            if site.name not in values:
-                raise ValueError(
-                    f"samples must hold every latent site, got {sorted(values)} without "
-                    f"{site.name!r}; add its values."
-                )
             x = site.transform.inv(values[site.name])
             axis = x.dim() - len(site.right) - 1
             x = x.movedim(axis, axis - len(site.left))
