@@ -19,6 +19,7 @@ from .elbo import (
     KLWarmup,
     RenyiELBO,
     ReweightedWakeSleep,
+    TemperedELBO,
 )
 from .evidence import EvidenceResult, LatentStatistics, latent_statistics, log_evidence
 from .importance import ImportanceResult, importance_resample
@@ -48,6 +49,7 @@ __all__ = [
     "ReweightedWakeSleep",
     "STLELBO",
     "StartReport",
+    "TemperedELBO",
     "Uniformity",
     "WAEMMD",
     "annealed_particles",

@@ -5,16 +5,15 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from .base import ParticleELBO
 from .divergence import Divergence
 from .particles import Program, check_reparameterized
-from .schedules import check_weight
+from .scheduled import ScheduledELBO
 from .sites import Site, TracePair
 
 __all__ = ["BetaELBO"]
 
 
-class BetaELBO(ParticleELBO):
+class BetaELBO(ScheduledELBO):
     r"""The evidence lower bound with a weight and free nats of the divergence.
 
     .. math::
@@ -78,52 +77,14 @@ class BetaELBO(ParticleELBO):
         free_bits: float | dict = 0.0,
         groups: dict | None = None,
     ):
-        super().__init__(num_particles, chunk)
-        self.schedule = beta if callable(beta) else None
-        self.beta = None if callable(beta) else check_weight("beta", beta)
+        super().__init__("beta", beta, num_particles, chunk)
+        self.beta = self._weight
         self.divergence = Divergence(free_bits, groups)
 
     @property
     def evaluation(self) -> "BetaELBO":
         """The bound itself: weight 1, nothing free."""
         return BetaELBO(1.0, self.num_particles, self.chunk)
-
-    def loss(
-        self,
-        rng_key: Array,
-        param_map: dict,
-        model: Callable,
-        guide: Callable,
-        *args,
-        kl_weight: float | Array | None = None,
-        **kwargs,
-    ) -> Array:
-        """Return an estimate of the negative objective, at this weight or ``beta``."""
-        found = self.loss_with_mutable_state(
-            rng_key, param_map, model, guide, *args, kl_weight=kl_weight, **kwargs
-        )
-        return found["loss"]
-
-    def loss_with_mutable_state(
-        self,
-        rng_key: Array,
-        param_map: dict,
-        model: Callable,
-        guide: Callable,
-        *args,
-        kl_weight: float | Array | None = None,
-        **kwargs,
-    ) -> dict:
-        """Return an estimate of the negative objective, and the mutable state or None."""
-        weight = self.beta if kl_weight is None else kl_weight
-        if weight is None:
-            raise ValueError(
-                "kl_weight must be given to each step of a bound with a schedule, got none; pass "
-                "kl_weight=schedule(step), or train with fit."
-            )
-        program = self._program(rng_key, param_map, model, guide, args, kwargs)
-        loss = -self.bound(program, weight)
-        return {"loss": loss, "mutable_state": program.mutable_state or None}
 
     def bound(self, program: Program, weight: float | Array = 1.0) -> Array:
         """The objective at a weight of the divergence."""

@@ -27,6 +27,7 @@ class Trainer(Protocol):
 
     held_out: bool
     num_warmup_steps: int
+    num_skipped: int
 
     def fingerprint(self) -> dict:
         """What decides the result besides the settings."""
@@ -156,7 +157,8 @@ def _try_rates(trainer: Trainer, settings: FitSettings) -> list[tuple[float, flo
 
 
 def _score(trainer: Trainer, losses: list[float]) -> float:
-    value = trainer.evaluate() if trainer.held_out else np.mean(losses[-NUM_SCORED_STEPS:])
+    last = [loss for loss in losses[-NUM_SCORED_STEPS:] if np.isfinite(loss)]
+    value = trainer.evaluate() if trainer.held_out else np.mean(last or [float("inf")])
     return float(value) if np.isfinite(value) else float("inf")
 
 
@@ -212,6 +214,7 @@ def _advance(
     rates = settings.rates(log.learning_rate, start, stop)
     weights = settings.weights(start, stop)
     failure = trainer.advance(rates, weights, log.losses, pressed, start)
+    log.num_skipped = trainer.num_skipped
     if failure:
         rate = rates[log.step - start]
         message = _not_finite(trainer, failure, log.step, rate)

@@ -26,6 +26,9 @@ class FitSettings:
     evaluate_every: int
     keep: str
     average: float | None
+    batch_size: int | None
+    skip_norm: float | None
+    aggressive_steps: int
     checkpoint: str | Path | None
     checkpoint_every: int
     resume: bool
@@ -41,8 +44,10 @@ class FitSettings:
             check_choice("learning_rate", self.learning_rate, ("auto",))
         elif not callable(self.learning_rate):
             check_positive("learning_rate", self.learning_rate)
-        if self.clip_norm is not None:
-            check_positive("clip_norm", self.clip_norm)
+        check_positive_int("aggressive_steps", self.aggressive_steps, minimum=0)
+        for name in ("clip_norm", "skip_norm"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
         if self.average is not None:
             check_positive("average", self.average, upper=1.0)
         if self.patience is not None:
@@ -108,6 +113,9 @@ class FitSettings:
             "keep": self.keep,
             "average": self.average,
         }
+        for name in ("batch_size", "skip_norm", "aggressive_steps"):
+            if value := getattr(self, name):
+                found[name] = value
         # a constant rate and a schedule do not know the length of the run, so it may be extended
         if self.decay == "cosine" and not callable(self.learning_rate):
             found["num_steps"] = self.num_steps

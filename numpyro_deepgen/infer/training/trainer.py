@@ -9,6 +9,7 @@ import numpy as np
 import numpyro
 import optax
 from jax import Array, lax, random
+from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.elbo import ELBO
 from numpyro.infer.svi import SVIState
@@ -19,7 +20,10 @@ from ..elbo.schedules import weights_of_steps
 from ._diagnosis import bad_leaves, bad_sites
 from ._optimizer import RatedState, rated
 from ._ordered_elbo import ordered
+from ._policies import MAX_SKIPPED, Skipped, Turns
 from ._state_arrays import from_arrays, to_arrays
+from .minibatches import Minibatches
+from .settings import FitSettings
 
 __all__ = ["SVITrainer"]
 
@@ -27,10 +31,12 @@ NUM_PARTICLES = 8
 
 
 class State(NamedTuple):
-    """State of training: the host's own, and the moving average of the parameters or None."""
+    """State of training: the host's own, and that of what is asked for besides, or None."""
 
     svi: SVIState
     average: Any
+    skipped: Skipped | None = None
+    turns: Turns | None = None
 
 
 class SVITrainer:
@@ -44,9 +50,7 @@ class SVITrainer:
         held_out: ``(args, kwargs)`` for evaluations, or None.
         loss: a bound, or None for the default.
         optimizer: function of the rate, or None for Adam.
-        clip_norm: largest norm of the gradients, or None.
-        average: whether the moving average of the parameters is what counts.
-        chunk_size: number of steps of one call of the compiled program, at most.
+        settings: the settings of the fit.
     """
 
     def __init__(
@@ -58,17 +62,18 @@ class SVITrainer:
         held_out: tuple[tuple, dict] | None,
         loss: ELBO | None,
         optimizer: Callable | None,
-        clip_norm: float | None,
-        average: bool,
-        chunk_size: int,
+        settings: FitSettings,
     ):
         self.held_out, self._schedule = held_out is not None, schedule_of(loss)
         self.num_warmup_steps = getattr(self._schedule, "num_steps", 0)
-        self._arguments, self._held_out_arguments = arguments, held_out
+        self._held_out_arguments, self._settings = held_out, settings
         self._optimizer_name = "adam" if optimizer is None else _name(optimizer)
-        self._chunk_size, self._key = chunk_size, rng_key
-        transformation = rated(optimizer or optax.adam, clip_norm)
-        args, kwargs = arguments
+        self._chunk_size, self._key = settings.evaluate_every, rng_key
+        transformation = rated(optimizer or optax.adam, settings.clip_norm)
+        args, self._kwargs = arguments
+        self._minibatches = Minibatches(args, _is_array, settings.batch_size, self._draw_seed)
+        self._bad_rows = self._minibatches.rows(0, 1)[0]
+        args, kwargs = self._minibatches.take(self._bad_rows), self._kwargs
         self._bound = loss or Trace_ELBO()
         self._svi = SVI(model, guide, optax_to_numpyro(transformation), ordered(self._bound))
         state = self._svi.init(rng_key, *args, **kwargs)
@@ -80,7 +85,17 @@ class SVITrainer:
             raise ValueError(
                 "guide must have parameters to train, got none; pass a guide with at least one."
             )
-        self._state = State(state, params if average else None)
+        if settings.aggressive_steps:
+            names = _names_of_guide(self._svi, params, args, kwargs)
+            transformation = rated(optimizer or optax.adam, settings.clip_norm, names)
+            self._svi.optim = optax_to_numpyro(transformation)
+            state = state._replace(optim_state=self._svi.optim.init(params))
+        self._state = State(
+            state,
+            None if settings.average is None else params,
+            None if settings.skip_norm is None else Skipped.none(),
+            Turns.first() if settings.aggressive_steps else None,
+        )
         self._kept = {which: (params, state.mutable_state) for which in ("best", "older")}
         self._advance = jax.jit(self._chunk)
         self._loss = jax.jit(self._held_out_loss)
@@ -96,13 +111,30 @@ class SVITrainer:
             "rng_key": to_arrays(self._key)[""].tolist(),
         }
 
-    def _chunk(self, state: State, rates: Array, weights: Array, kl_weights: Array, count: Array):
+    def _draw_seed(self) -> int:
+        return int(random.bits(random.fold_in(self._key, 2)))
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of steps that were left out."""
+        return 0 if self._state.skipped is None else int(self._state.skipped.total)
+
+    def _chunk(
+        self,
+        state: State,
+        rates: Array,
+        weights: Array,
+        kl_weights: Array,
+        rows: Array,
+        data: tuple[Array, ...],
+        first: Array,
+        count: Array,
+    ):
         """Take ``count`` steps, stopping before one that is not finite.
 
         Returns:
             The state, the losses, the number of good steps, and the last loss and gradient norm.
         """
-        args, kwargs = self._arguments
 
         def goes_on(carry):
             _, _, done, _, good = carry
@@ -111,13 +143,17 @@ class SVITrainer:
         def step(carry):
             state, losses, done, _, _ = carry
             extra = {} if self._schedule is None else {"kl_weight": kl_weights[done]}
-            start = _set_rate(state.svi, rates[done])
-            svi, loss = self._svi.update(start, *args, **kwargs, **extra)
+            args = self._minibatches.take(rows[done], data)
+            turn = self._turn(state, first + done)
+            start = _set_rate(state.svi, rates[done], turn)
+            svi, loss = self._svi.update(start, *args, **self._kwargs, **extra)
             norm = _rated(svi).norm
-            good = jnp.isfinite(loss) & jnp.isfinite(norm)
             average = _move(state.average, _params(svi), weights[done])
-            state = _select(good, State(svi, average), state)
-            return state, losses.at[done].set(loss), done + good, (loss, norm), good
+            turns = None if turn is None else state.turns.after(turn, loss)
+            new = State(svi, average, state.skipped, turns)
+            state, good = self._take(state, new, loss, norm)
+            losses = losses.at[done].set(jnp.where(jnp.isfinite(loss), loss, jnp.nan))
+            return state, losses, done + good, (loss, norm), good
 
         args_of_first = (jnp.zeros_like(rates[0]), _rated(state.svi).norm)
         loss_type = jax.eval_shape(step, (state, rates, 0, args_of_first, True))[3]
@@ -125,6 +161,24 @@ class SVITrainer:
         carry = (state, jnp.zeros(rates.shape, last[0].dtype), jnp.array(0), last, jnp.array(True))
         state, losses, done, last, _ = lax.while_loop(goes_on, step, carry)
         return state, losses, done, last
+
+    def _turn(self, state: State, step: Array) -> Array | None:
+        """Whose parameters move in a step, or None where all always do."""
+        if state.turns is None:
+            return None
+        return state.turns.of(step, self._settings.aggressive_steps)
+
+    def _take(self, old: State, new: State, loss: Array, norm: Array) -> tuple[State, Array]:
+        """The state after a step that may be left out, and whether training goes on."""
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        if old.skipped is None:
+            return _select(finite, new, old), finite
+        skipped = ~finite | (norm > self._settings.skip_norm)
+        counts = old.skipped.after(skipped)
+        left_out = old._replace(svi=old.svi._replace(rng_key=new.svi.rng_key), skipped=counts)
+        taken = _select(skipped, left_out, new._replace(skipped=counts))
+        goes_on = ~skipped | (counts.in_a_row <= MAX_SKIPPED)
+        return _select(goes_on, taken, old), goes_on
 
     def advance(
         self,
@@ -145,12 +199,20 @@ class SVITrainer:
             count = min(self._chunk_size, len(rates) - start)
             padding = (0, self._chunk_size - count)
             part = slice(start, start + count)
-            inputs = (
+            inputs = [
                 jnp.asarray(np.pad(x[part], padding), dtype) for x in (rates, weights, kl_weights)
-            )
-            self._state, found, done, last = self._advance(self._state, *inputs, jnp.array(count))
+            ]
+            rows = self._minibatches.rows(first + start, first + start + count)
+            inputs += [
+                jnp.asarray(np.pad(rows, (padding, (0, 0)))),
+                tuple(map(jnp.asarray, self._minibatches.arrays)),
+                jnp.array(first + start),
+                jnp.array(count),
+            ]
+            self._state, found, done, last = self._advance(self._state, *inputs)
             losses += np.asarray(found, np.float64)[: int(done)].tolist()
             if done < count:
+                self._bad_rows = rows[int(done)]
                 loss, norm = map(float, last)
                 finite = np.isfinite(loss)
                 return f"gradients of norm {norm}" if finite else f"loss {loss}"
@@ -158,7 +220,7 @@ class SVITrainer:
 
     def diagnose(self) -> str:
         """The sites and parameters that are not finite in the step that was refused."""
-        args, kwargs = self._arguments
+        args, kwargs = self._minibatches.take(self._bad_rows), self._kwargs
         state, svi = self._state.svi, self._svi
         # as the host's update splits its key
         _, rng_key = random.split(state.rng_key)
@@ -239,9 +301,20 @@ def _rated(state: SVIState) -> RatedState:
     return inner
 
 
-def _set_rate(state: SVIState, rate: Array) -> SVIState:
+def _is_array(value) -> bool:
+    return isinstance(value, (Array, np.ndarray))
+
+
+def _names_of_guide(svi: SVI, params: dict, args: tuple, kwargs: dict) -> frozenset[str]:
+    """Names of the parameters that the guide meets."""
+    guide = handlers.substitute(svi.guide, data=svi.constrain_fn(params))
+    sites = handlers.trace(handlers.seed(guide, 0)).get_trace(*args, **kwargs).values()
+    return frozenset(site["name"] for site in sites if site["type"] == "param")
+
+
+def _set_rate(state: SVIState, rate: Array, turn: Array | None) -> SVIState:
     count, (params, inner) = state.optim_state
-    return state._replace(optim_state=(count, (params, inner._replace(rate=rate))))
+    return state._replace(optim_state=(count, (params, inner._replace(rate=rate, turn=turn))))
 
 
 def _move(average, params, weight: Array):

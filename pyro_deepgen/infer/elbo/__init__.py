@@ -4,6 +4,7 @@ from .beta import BetaELBO
 from .black_box_alpha import BlackBoxAlphaELBO
 from .renyi import IWELBO, STLELBO, RenyiELBO
 from .schedules import KLCycle, KLWarmup
+from .tempered import TemperedELBO
 from .wae import WAEMMD
 from .wake_sleep import ReweightedWakeSleep
 
@@ -15,6 +16,7 @@ __all__ = [
     "KLWarmup",
     "RenyiELBO",
     "ReweightedWakeSleep",
+    "TemperedELBO",
     "STLELBO",
     "WAEMMD",
 ]

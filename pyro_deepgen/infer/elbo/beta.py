@@ -5,16 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .base import ParticleELBO
 from .divergence import Divergence
 from .particles import Program, check_reparameterized, per_element
-from .schedules import check_weight
+from .scheduled import ScheduledELBO
 from .sites import Site, TracePair
 
 __all__ = ["BetaELBO"]
 
 
-class BetaELBO(ParticleELBO):
+class BetaELBO(ScheduledELBO):
     r"""The evidence lower bound with a weight and free nats of the divergence.
 
     .. math::
@@ -76,33 +75,14 @@ class BetaELBO(ParticleELBO):
         free_bits: float | dict = 0.0,
         groups: dict | None = None,
     ):
-        super().__init__(num_particles, chunk)
-        self.schedule = beta if callable(beta) else None
-        self.beta = None if callable(beta) else check_weight("beta", beta)
+        super().__init__("beta", beta, num_particles, chunk)
+        self.beta = self._weight
         self.divergence = Divergence(free_bits, groups)
 
     @property
     def evaluation(self) -> "BetaELBO":
         """The bound itself: weight 1, nothing free."""
         return BetaELBO(1.0, self.num_particles, self.chunk)
-
-    def differentiable_loss(
-        self, model: Callable, guide: Callable, *args, kl_weight: float | None = None, **kwargs
-    ) -> Tensor:
-        """Return the negative bound as a tensor to differentiate, at this weight or ``beta``."""
-        weight = self.beta if kl_weight is None else kl_weight
-        if weight is None:
-            raise ValueError(
-                "kl_weight must be given to each step of a bound with a schedule, got none; pass "
-                "kl_weight=schedule(step), or train with fit."
-            )
-        return -self.bound(self._program(model, guide, args, kwargs), weight)
-
-    @torch.no_grad()
-    def loss(self, model: Callable, guide: Callable, *args, **kwargs) -> float:
-        """Return an estimate of the negative bound itself: weight 1, nothing free."""
-        kwargs.pop("kl_weight", None)
-        return self._number(self.evaluation.differentiable_loss(model, guide, *args, **kwargs))
 
     def bound(self, program: Program, weight: float = 1.0) -> Tensor:
         """The objective at a weight of the divergence."""

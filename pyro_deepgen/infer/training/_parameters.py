@@ -1,6 +1,6 @@
 """The parameters a step of the host's SVI meets, by name and in unconstrained form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pyro
 import torch
@@ -98,10 +98,10 @@ class Parameters:
             if value.grad is not None:
                 value.grad.div_(denominator).mul_(numerator)
 
-    def clear_gradients(self) -> None:
-        """Forget all gradients."""
-        for value in self.values.values():
-            value.grad = None
+    def clear_gradients(self, names: Iterable[str] | None = None) -> None:
+        """Forget all gradients, or those of these names."""
+        for name in self.values if names is None else names:
+            self.values[name].grad = None
 
     def bad_gradients(self) -> list[str]:
         """Names of the parameters whose gradient is not finite."""

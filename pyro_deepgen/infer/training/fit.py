@@ -33,6 +33,9 @@ def fit(
     held_out_kwargs: dict | None = None,
     keep: str = "best",
     average: float | None = None,
+    batch_size: int | None = None,
+    skip_norm: float | None = None,
+    aggressive_steps: int = 0,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     resume: bool = True,
@@ -74,6 +77,15 @@ def fit(
         average: decay in (0, 1) of an exponential moving average of the unconstrained parameters,
             corrected for its start (Kingma & Ba 2015, section 7.2). It is then what is evaluated
             and returned.
+        batch_size: number of rows of a minibatch: each step sees that many rows of every array of
+            ``args``, the same ones, epoch by epoch without replacement. None for all. What the
+            data plate is to be scaled to goes into ``kwargs``, as the model asks for it.
+        skip_norm: largest norm of all gradients together of a step that is taken; others, and
+            those that are not finite, are left out, up to a hundred in a row. None to leave out
+            none.
+        aggressive_steps: number of first steps in which guide and model take turns: the guide's
+            parameters are trained until the mean loss of ten steps rises, or for a hundred steps,
+            then the others for one step.
         checkpoint: safetensors file that holds the state of training, or None. A run that was cut
             anywhere goes on from it and ends, on a CPU, with the same parameters bit for bit.
             State the guide or model keeps outside parameters and buffers is not part of it.
@@ -91,7 +103,8 @@ def fit(
         FitError: if a loss or gradient is not finite; it names the step, the sites and the
             parameters, and holds the best parameters before that.
         TypeError: if an argument is of the wrong kind.
-        ValueError: if an argument is out of range, the guide has no parameters, the loss warms up
+        ValueError: if an argument is out of range, the arrays of ``args`` cannot be cut into
+            minibatches, the guide has no parameters, the loss warms up
             for longer than ``num_steps``, or the checkpoint belongs to other settings or
             parameters.
 
@@ -112,7 +125,9 @@ def fit(
 
     References:
         Kingma & Ba (2015), Adam, section 7.2; Loshchilov & Hutter (2017), SGDR, eq. 5; Pascanu,
-        Mikolov & Bengio (2013), On the difficulty of training recurrent neural networks, alg. 1.
+        Mikolov & Bengio (2013), On the difficulty of training recurrent neural networks, alg. 1;
+        Child (2021), Very deep VAEs, section 5.1 (left-out steps); He, Spokoyny, Neubig &
+        Berg-Kirkpatrick (2019), Lagging inference networks, alg. 1 (turns).
     """
     check_callables(model=model, guide=guide, optimizer=optimizer or torch.optim.Adam)
     if loss is not None and not isinstance(loss, ELBO):
@@ -129,6 +144,9 @@ def fit(
         evaluate_every,
         keep,
         average,
+        batch_size,
+        skip_norm,
+        aggressive_steps,
         checkpoint,
         checkpoint_every,
         resume,
@@ -139,7 +157,5 @@ def fit(
     held_out = None
     if held_out_args is not None or held_out_kwargs is not None:
         held_out = check_arguments("held_out_", held_out_args, held_out_kwargs)
-    trainer = SVITrainer(
-        model, guide, arguments, held_out, loss, optimizer, clip_norm, average is not None
-    )
+    trainer = SVITrainer(model, guide, arguments, held_out, loss, optimizer, settings)
     return run_fit(trainer, settings)

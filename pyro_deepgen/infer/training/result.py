@@ -23,6 +23,8 @@ class FitResult:
         num_steps: number of steps taken.
         stopped: ``'finished'``, ``'early'``, ``'callback'``, ``'interrupted'`` or ``'failed'``.
         seconds: time spent, including the runs before this one resumed.
+        num_skipped: number of steps that were left out for their gradients; a loss that was not
+            finite there is NaN.
     """
 
     losses: np.ndarray
@@ -34,6 +36,7 @@ class FitResult:
     num_steps: int
     stopped: str
     seconds: float
+    num_skipped: int = 0
 
 
 class FitError(RuntimeError):
@@ -63,6 +66,7 @@ class FitLog:
     older_step: int = 0
     stopped: str = "running"
     seconds: float = 0.0
+    num_skipped: int = 0
 
     @property
     def step(self) -> int:
@@ -79,6 +83,9 @@ class FitLog:
         The error comes from the differences of successive losses, which a trend does not inflate.
         """
         losses = np.array(self.losses[-size:])
+        losses = losses[np.isfinite(losses)]
+        if len(losses) == 0:
+            return float("inf"), 0.0
         if len(losses) < 2:
             return float(losses.mean()), 0.0
         variance = 0.5 * np.mean(np.diff(losses) ** 2)
@@ -110,6 +117,7 @@ class FitLog:
             num_steps=self.step,
             stopped=self.stopped,
             seconds=self.seconds,
+            num_skipped=self.num_skipped,
         )
 
     def to_dict(self) -> dict:

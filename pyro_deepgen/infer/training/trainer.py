@@ -19,7 +19,10 @@ from ..elbo.schedules import weights_of_steps
 from ._diagnosis import bad_sites
 from ._optimizer import NamedOptimizer
 from ._parameters import Parameters, as_array, as_tensor
+from ._policies import Skipping, Turns
 from .checkpoint import check_arrays
+from .minibatches import Minibatches
+from .settings import FitSettings
 
 __all__ = ["SVITrainer"]
 
@@ -38,8 +41,7 @@ class SVITrainer:
         held_out: ``(args, kwargs)`` for evaluations, or None.
         loss: a bound, or None for the default.
         optimizer: function of parameters and rate, or None for Adam.
-        clip_norm: largest norm of the gradients, or None.
-        average: whether the moving average of the parameters is what counts.
+        settings: the settings of the fit.
     """
 
     def __init__(
@@ -50,14 +52,18 @@ class SVITrainer:
         held_out: tuple[tuple, dict] | None,
         loss: ELBO | None,
         optimizer: Callable | None,
-        clip_norm: float | None,
-        average: bool,
+        settings: FitSettings,
     ):
         self.model, self.guide, self.held_out = model, guide, held_out is not None
         self._schedule = schedule_of(loss)
         self.num_warmup_steps = getattr(self._schedule, "num_steps", 0)
-        self._arguments, self._held_out_arguments = arguments, held_out
-        self._clip_norm, self._averages = clip_norm, average
+        self._held_out_arguments = held_out
+        self._clip_norm, self._averages = settings.clip_norm, settings.average is not None
+        args, kwargs = arguments
+        self._minibatches = Minibatches(args, _is_tensor, settings.batch_size, _draw_seed)
+        self._kwargs = kwargs
+        self._cut(self._minibatches.rows(0, 1)[0])
+        self._skipping, self._turns = Skipping(settings.skip_norm), Turns(settings.aggressive_steps)
         self.parameters = Parameters(model, guide)
         self._build_guide(loss)
         self.parameters.close()
@@ -68,7 +74,8 @@ class SVITrainer:
         self._optimizer_name = "Adam" if optimizer is None else _name(optimizer)
         self._optimizer = NamedOptimizer(optimizer or torch.optim.Adam, self.parameters)
         self._device = next(iter(self.parameters.values.values())).device
-        self._seed = int(torch.randint(2**31, ()))
+        self._of_guide = self._met_by_guide()
+        self._seed = _draw_seed()
         self._average = self._means()
         self._best = self._older = self.parameters.copies()
         self._pending: dict[str, np.ndarray] = {}
@@ -87,6 +94,27 @@ class SVITrainer:
                 vectorize = nesting is not None
                 self._set_loss(Trace_ELBO(NUM_PARTICLES, vectorize_particles=vectorize, **options))
         self.parameters.clear_gradients()
+
+    def _cut(self, rows: np.ndarray) -> None:
+        """Take these rows as the arguments of the step."""
+        self._arguments = self._minibatches.take(torch.as_tensor(rows)), self._kwargs
+
+    def _met_by_guide(self) -> set[str]:
+        """Names of the parameters of the guide, where they may have a turn of their own."""
+        if not self._turns.num_steps:
+            return set()
+        args, kwargs = self._arguments
+        with unmoved_random_state(self._device), torch.no_grad():
+            with poutine.trace(param_only=True) as capture:
+                self.guide(*args, **kwargs)
+        nodes = capture.trace.nodes.values()
+        met = {id(node["value"].unconstrained()) for node in nodes if node["type"] == "param"}
+        return {name for name, value in self.parameters.values.items() if id(value) in met}
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of steps that were left out."""
+        return self._skipping.total
 
     def _set_loss(self, loss: ELBO) -> None:
         # the host's optimiser is never called: it keeps one for each parameter
@@ -130,25 +158,46 @@ class SVITrainer:
     ) -> str:
         """Take a step for each rate; stop before one that is not finite and say what was not."""
         with _quiet():
+            steps = range(first, first + len(rates))
             extras = self._kl_weights(first, first + len(rates))
-            for rate, weight, extra in zip(rates.tolist(), weights.tolist(), extras, strict=True):
+            rows = self._minibatches.rows(first, first + len(rates))
+            inputs = (steps, rates.tolist(), weights.tolist(), extras, rows)
+            for step, rate, weight, extra, chosen in zip(*inputs, strict=True):
                 if stop():
                     break
+                self._cut(chosen)
                 random_state = get_random_state(self._device)
                 try:
                     value = self._loss_and_gradients(random_state, extra)
                 except BaseException as error:
-                    set_random_state(random_state, self._device)
                     # at the start an error is the model's own
-                    if self._moved and isinstance(error, NUMERICAL_ERRORS):
+                    numerical = self._moved and isinstance(error, NUMERICAL_ERRORS)
+                    if numerical and self._skipping.leaves_out(math.nan, math.nan):
+                        losses.append(math.nan)
+                        continue
+                    set_random_state(random_state, self._device)
+                    if numerical:
                         return f"{type(error).__name__} ({str(error).splitlines()[0]})"
                     raise
-                if failure := self._failure(value):
+                self._give_turn(self._turns.of(step))
+                failure = self._failure(value)
+                if self._skipping.leaves_out(value, self._norm):
+                    losses.append(value if math.isfinite(value) else math.nan)
+                    continue
+                if failure:
                     set_random_state(random_state, self._device)
                     return failure
                 self._step(rate, weight)
+                self._turns.add(step, value)
                 losses.append(value)
         return ""
+
+    def _give_turn(self, turn: str) -> None:
+        """Leave gradients to the parameters that move in this step."""
+        if turn != "all":
+            names = self._of_guide
+            others = self.parameters.values.keys() - names if turn == "guide" else names
+            self.parameters.clear_gradients(others)
 
     def _loss_and_gradients(self, random_state: dict[str, Tensor], extra: dict) -> float:
         """The loss of a step; parameters that are new join before it counts."""
@@ -156,6 +205,7 @@ class SVITrainer:
         while True:
             value, added = self._run_loss(extra)
             resumed = [name for name in added if f"late/{name}" in self._pending]
+            self._of_guide = self._met_by_guide() if added else self._of_guide
             for name in added:
                 self._optimizer.add(name)
                 if self._averages and name not in self._average:
@@ -236,6 +286,12 @@ class SVITrainer:
             "random": get_random_state(self._device) | {"evaluations": torch.tensor(self._seed)},
         }
         found = dict(self._pending)
+        if self._skipping.largest_norm is not None:
+            found["policy/skipping"] = self._skipping.array()
+        if self._turns.num_steps:
+            found["policy/turns"] = self._turns.array()
+        if self._minibatches.batch_size is not None:
+            found["policy/minibatches"] = np.array(self._minibatches.seed)
         for kind, tensors in kinds.items():
             found |= {f"{kind}/{name}": as_array(tensor) for name, tensor in tensors.items()}
         return found | {f"optimizer/{k}": v for k, v in self._optimizer.arrays().items()}
@@ -258,6 +314,13 @@ class SVITrainer:
         )
         random_state = {k: torch.as_tensor(v) for k, v in _group(arrays, "random").items()}
         self._seed = int(random_state.pop("evaluations"))
+        policies = _group(arrays, "policy")
+        if "skipping" in policies:
+            self._skipping.load(policies["skipping"])
+        if "turns" in policies:
+            self._turns.load(policies["turns"])
+        if "minibatches" in policies:
+            self._minibatches.seed = int(policies["minibatches"])
         set_random_state(random_state, self._device)
         self._pending = _only(arrays, self._waiting(arrays))
         self._moved = bool(_group(arrays, "optimizer"))
@@ -301,6 +364,14 @@ def _only(arrays: dict[str, np.ndarray], names: set[str]) -> dict[str, np.ndarra
         if path.removeprefix("late/") in names
         or path.removeprefix("optimizer/").rpartition("/")[0] in names
     }
+
+
+def _is_tensor(value) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _draw_seed() -> int:
+    return int(torch.randint(2**31, ()))
 
 
 def _number(loss) -> float:
