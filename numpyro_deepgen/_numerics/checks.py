@@ -11,6 +11,8 @@ __all__ = [
     "check_context_shape",
     "check_dims",
     "check_event_shape",
+    "check_integer",
+    "check_levels",
     "check_permutation",
     "check_positive",
     "check_positive_int",
@@ -94,3 +96,18 @@ def check_context_shape(shape: Sequence[int] | None, context_dim: int) -> None:
             f"context must have context_dim={context_dim} entries in its last dimension, got "
             f"shape {tuple(shape)}; pass an array of shape (..., {context_dim})."
         )
+
+
+def check_levels(low: Any, high: Any) -> tuple[int, int]:
+    """Return the lowest and the highest of a range of whole numbers, or raise if it is no range."""
+    low, high = (check_integer(name, value) for name, value in (("low", low), ("high", high)))
+    if high <= low:
+        raise ValueError(f"high must be above low={low}, got {high}; pass a larger number.")
+    return low, high
+
+
+def check_integer(name: str, value: Any) -> int:
+    """Return ``value`` as an int, or raise if it is none."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}; pass a whole number.")
+    return int(value)

@@ -143,8 +143,8 @@ class MixtureOfNormals(eqx.Module):
 class StudentT(eqx.Module):
     r"""A module whose call gives independent Student-t variables, with a learned tail each.
 
-    Location 0, scale 1 and :math:`1 + (\nu_0 - 1) e^{a}` degrees of freedom, :math:`|a| < 30`:
-    above 1, so that the mean exists.
+    Location 0, scale 1 and :math:`m + (\nu_0 - m) e^{a}` degrees of freedom, :math:`|a| < 30`.
+    Above the least, :math:`m = 1`, the mean exists.
 
     Args:
         rng_key: random key of the network of the context.
@@ -152,10 +152,11 @@ class StudentT(eqx.Module):
         context_dim: size of the context, 0 for none.
         hidden_dims: hidden widths of the network of the context.
         activation: its activation.
-        init_df: degrees of freedom :math:`\nu_0` at the start, above 1.
+        init_df: degrees of freedom :math:`\nu_0` at the start, above ``min_df``.
+        min_df: least degrees of freedom :math:`m`, positive.
 
     Raises:
-        ValueError: if ``init_df`` is not above 1.
+        ValueError: if ``min_df`` is not positive or ``init_df`` not above it.
 
     Example:
         >>> import jax
@@ -170,6 +171,7 @@ class StudentT(eqx.Module):
     input_dim: int = eqx.field(static=True)
     context_dim: int = eqx.field(static=True)
     init_df: float = eqx.field(static=True)
+    min_df: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -179,17 +181,19 @@ class StudentT(eqx.Module):
         hidden_dims: Sequence[int] = (64, 64),
         activation: str | Callable = "silu",
         init_df: float = 10.0,
+        min_df: float = 1.0,
     ):
         self.input_dim = check_positive_int("input_dim", input_dim)
         self.context_dim = check_positive_int("context_dim", context_dim, minimum=0)
-        self.init_df = 1.0 + check_positive("init_df - 1", init_df - 1.0)
+        self.min_df = check_positive("min_df", min_df)
+        self.init_df = min_df + check_positive("init_df - min_df", init_df - min_df)
         self.parameter_net = ConditionalParameters(
             rng_key, self.input_dim, context_dim, hidden_dims, activation
         )
 
     def __call__(self, context: Array | None = None) -> Distribution:
         raw = self.parameter_net(context)
-        df = 1.0 + (self.init_df - 1.0) * bounded_exp(raw)[0]
+        df = self.min_df + (self.init_df - self.min_df) * bounded_exp(raw)[0]
         return dist.StudentT(df, jnp.zeros_like(raw), jnp.ones_like(raw)).to_event(1)
 
 

@@ -22,6 +22,7 @@ from .elbo import (
     TemperedELBO,
 )
 from .evidence import EvidenceResult, LatentStatistics, latent_statistics, log_evidence
+from .fab import fit_fab
 from .importance import ImportanceResult, importance_resample
 from .local import LocalFlow
 from .mcmc import FlowIndependence
@@ -55,6 +56,7 @@ __all__ = [
     "annealed_particles",
     "coverage",
     "fit",
+    "fit_fab",
     "importance_resample",
     "latent_statistics",
     "log_evidence",

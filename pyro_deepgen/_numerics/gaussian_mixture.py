@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-__all__ = ["GaussianMixture", "fit_mixture", "mode_labels"]
+__all__ = ["GaussianMixture", "fit_mixture", "mode_labels", "seed_points"]
 
 NUM_COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 MAX_STALE = 2
@@ -180,7 +180,7 @@ def _component(mixture: GaussianMixture, k: int, rng: np.random.Generator) -> np
 
 def _fit(points: np.ndarray, count: int, rng: np.random.Generator) -> tuple:
     """The mixture, with fewer components where some die, and its log likelihood."""
-    seeds = _seeds(points, count, rng)
+    seeds = seed_points(points, count, rng)
     nearest = ((points[:, None] - seeds) ** 2).sum(-1).argmin(-1)
     shares = np.eye(count)[nearest] / len(points)
     mixture, before = _maximize(points, shares), -np.inf
@@ -218,8 +218,12 @@ def _multiply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.einsum("ij,nj->ni", matrix, points)
 
 
-def _seeds(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Greedy k-means++: of a few candidates the one that leaves the least distance."""
+def seed_points(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return greedy k-means++ seeds, shape ``(count, D)`` for points ``(N, D)``.
+
+    Of a few candidates each is the one that leaves the least distance (Arthur & Vassilvitskii
+    2007).
+    """
     chosen = [points[rng.integers(len(points))]]
     distance = ((points - chosen[0]) ** 2).sum(-1)
     for _ in range(count - 1):

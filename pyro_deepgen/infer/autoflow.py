@@ -23,7 +23,7 @@ from .default_flow import default_flow
 from .latent_space import LatentSpace, UnconstrainedDensity
 from .local import LocalFlow, LocalGuides, as_local_flows
 from .local.plates import traced
-from .starts import ANNEALED, STARTS, StartReport, best_start, check_starts
+from .starts import ANNEALED, DEFAULT_STARTS, StartReport, best_start, check_starts
 from .starts.gaussian import Gaussian
 from .starts.starts import INIT_SCALE
 
@@ -31,7 +31,6 @@ __all__ = ["AutoFlow"]
 
 MAX_DENSE_DIM = 200
 NUM_QUANTILE_SAMPLES = 4000
-DEFAULT_STARTS = (*STARTS, ANNEALED)
 TAILS = ("normal", "student_t")
 INIT_DF = 50.0
 
@@ -56,8 +55,10 @@ class AutoFlow(AutoContinuous):
             :func:`~pyro_deepgen.distributions.iaf` (of one dimension a spline).
         init: starts to compare, one or several of ``'init_loc'`` (a narrow Gaussian at the initial
             location), ``'laplace'``, ``'mean_field'`` (a short fit), ``'pathfinder'`` (the best of
-            the Gaussians along the way to the mode) and ``'annealed'`` (sequential Monte Carlo from
-            the prior to the posterior, see :func:`annealed_particles`).
+            the Gaussians along the way to the mode), ``'annealed'`` (sequential Monte Carlo from
+            the prior to the posterior, see :func:`annealed_particles`) and, not by default,
+            ``'multi_start'`` (the best of eight mean-field fits from uniform places within 2 of
+            the initial location, unconstrained).
         tails: base of a recipe's flow whose own base is the standard normal one: ``'normal'``, or
             ``'student_t'`` with a learned tail for each dimension (normal beyond 200), a better
             proposal where the posterior is heavy-tailed; of positive variables its far draws can
@@ -98,7 +99,7 @@ class AutoFlow(AutoContinuous):
         model: Callable,
         flow: Flow | Callable[[int], Flow] = default_flow,
         *,
-        init: str | Sequence[str] = DEFAULT_STARTS,
+        init: str | Sequence[str] = (*DEFAULT_STARTS, ANNEALED),
         tails: str = "normal",
         init_loc_fn: Callable = init_to_median,
         local: LocalFlow | Callable | dict | None = None,

@@ -2,6 +2,9 @@
 
 from .block import BlockDense, BlockLinear
 from .dense import Dense
+from .flat_inputs import FlatInputs
+from .gated import GatedConv, GatedDense
+from .images import ImageDecoder, ImageEncoder
 from .masked import MaskedDense, MaskedLinear
 from .parameters import ConditionalParameters
 
@@ -10,6 +13,11 @@ __all__ = [
     "BlockLinear",
     "ConditionalParameters",
     "Dense",
+    "FlatInputs",
+    "GatedConv",
+    "GatedDense",
+    "ImageDecoder",
+    "ImageEncoder",
     "MaskedDense",
     "MaskedLinear",
 ]

@@ -14,7 +14,7 @@ from numpyro.infer.initialization import init_to_median, init_to_sample
 from ..._numerics.checks import check_positive_int
 from ..arguments import check_arguments, check_callables
 from ..latent_space import LatentSpace, UnconstrainedDensity
-from ..starts import STARTS, best_start
+from ..starts import DEFAULT_STARTS, best_start
 from ..starts.gaussian import Gaussian
 from .broad import broad_normal
 from .modes import find_modes
@@ -119,7 +119,7 @@ def prepare_and_run(
     space = LatentSpace(guide.prototype_trace, guide._init_locs)
     density = UnconstrainedDensity(guide._potential_fn, space)
     with handlers.block():
-        start, _ = best_start(start_key, tuple(STARTS), density, guide._init_latent)
+        start, _ = best_start(start_key, DEFAULT_STARTS, density, guide._init_latent)
         return run_annealing(run_key, model, density, start, args, kwargs, settings), space
 
 

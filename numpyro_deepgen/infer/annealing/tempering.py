@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 from jax.scipy.special import logsumexp
 
-__all__ = ["Annealing", "Population", "anneal"]
+__all__ = ["Annealing", "Population", "anneal", "covariance_factor"]
 
 ESS_SHARE = 0.5
 TARGET_ACCEPTANCE = 0.8
@@ -119,7 +119,7 @@ def anneal(
             lambda new, old: jnp.where(population.stage < 0, old, new), cooled, population
         )
         population = cooled._replace(stage=population.stage + 1)
-        factor = _factor(population.points)
+        factor = covariance_factor(population.points)
         move = partial(_move, scored=scored, factor=factor, settings=settings)
         keys = random.split(move_key, settings.num_moves)
         return lax.scan(lambda p, k: (move(k, p), None), population, keys)[0]
@@ -189,7 +189,7 @@ def _systematic(uniform: Array, log_weights: Array) -> Array:
     return jnp.minimum(found, size - 1)
 
 
-def _factor(points: Array) -> Array:
+def covariance_factor(points: Array) -> Array:
     """Lower triangle of the covariance of the particles."""
     centred = points - points.mean(0)
     covariance = centred.T @ centred / len(points)

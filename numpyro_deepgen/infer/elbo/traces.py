@@ -8,6 +8,7 @@ from jax import Array, lax, random
 from numpyro import handlers
 from numpyro.primitives import Messenger
 
+from ..top_down import find_top_down, split_traces
 from .sites import Plate, Site, TracePair, check_match
 
 __all__ = [
@@ -73,6 +74,11 @@ def scored_pair(
         ValueError: if the sites do not match.
     """
     model_key, guide_key = random.split(rng_key)
+    top_down = find_top_down(guide)
+    if top_down is not None:
+        with DetachDraws(everywhere=detach), top_down.exposed():
+            both = run_with_params(handlers.seed(guide, guide_key), args, kwargs, params)
+        return _checked(*split_traces(both)), _mutable(both)
     with DetachDraws(everywhere=detach):
         guide_trace = run_with_params(handlers.seed(guide, guide_key), args, kwargs, params)
     mutable = _mutable(guide_trace)

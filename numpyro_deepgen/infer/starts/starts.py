@@ -24,7 +24,7 @@ from .quasi_newton import PathPoint, ascent
 if TYPE_CHECKING:
     from ..annealing.result import AnnealedResult
 
-__all__ = ["ANNEALED", "STARTS", "StartReport", "best_start", "check_starts"]
+__all__ = ["ANNEALED", "DEFAULT_STARTS", "StartReport", "best_start", "check_starts"]
 
 ANNEALED = "annealed"
 INIT_SCALE = 0.1
@@ -32,6 +32,8 @@ NUM_ELBO_DRAWS = 128
 MEAN_FIELD_STEPS = 400
 MEAN_FIELD_PARTICLES = 8
 MEAN_FIELD_LEARNING_RATE = 0.05
+NUM_RESTARTS = 8
+RESTART_RADIUS = 2.0
 MAX_DENSE_DIM = 1000
 HESSIAN_CHUNK_SIZE = 200
 
@@ -192,7 +194,23 @@ def _hessian(density: UnconstrainedDensity, point: Array) -> Array:
 
 def _mean_field(rng_key: Array, setting: Setting) -> Gaussian:
     """A short mean-field fit by Adam on the reparameterised ELBO."""
-    density, init_loc = setting.density, setting.init_loc
+    return _fit_mean_field(rng_key, setting.density, setting.init_loc)
+
+
+def _multi_start(rng_key: Array, setting: Setting) -> Gaussian:
+    """The best of several short mean-field fits, from places around the initial location."""
+    place_key, fit_key, noise_key = random.split(rng_key, 3)
+    shape, dtype = (NUM_RESTARTS, setting.init_loc.size), setting.init_loc.dtype
+    shifts = random.uniform(place_key, shape, dtype, -RESTART_RADIUS, RESTART_RADIUS)
+    keys = random.split(fit_key, NUM_RESTARTS)
+    fits = jax.vmap(_fit_mean_field, (0, None, 0))(keys, setting.density, setting.init_loc + shifts)
+    noise = random.normal(noise_key, (NUM_ELBO_DRAWS, setting.init_loc.size), dtype)
+    elbos = jax.vmap(lambda fit: _elbo(setting.density, fit, noise))(fits)
+    best = jnp.argmax(jnp.where(jnp.isfinite(elbos), elbos, -jnp.inf))
+    return jax.tree.map(lambda leaf: leaf[best], fits)
+
+
+def _fit_mean_field(rng_key: Array, density: UnconstrainedDensity, init_loc: Array) -> Gaussian:
     optimizer = optax.adam(optax.cosine_decay_schedule(MEAN_FIELD_LEARNING_RATE, MEAN_FIELD_STEPS))
 
     def loss(params, noise):
@@ -222,7 +240,10 @@ STARTS: dict[str, Callable[[Array, Setting], Gaussian]] = {
     "laplace": _laplace,
     "mean_field": _mean_field,
     "pathfinder": _pathfinder,
+    "multi_start": _multi_start,
 }
+# several fits cost as much as several starts, and annealing finds more
+DEFAULT_STARTS = ("init_loc", "laplace", "mean_field", "pathfinder")
 
 _REASONS = {
     "laplace": "the search for the mode diverged or the Hessian there is not negative definite",

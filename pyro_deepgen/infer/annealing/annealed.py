@@ -13,7 +13,7 @@ from torch import Tensor
 from ..._numerics.checks import check_positive_int
 from ..arguments import check_arguments, check_callables
 from ..latent_space import LatentSpace, UnconstrainedDensity
-from ..starts import STARTS, best_start
+from ..starts import DEFAULT_STARTS, best_start
 from ..starts.gaussian import Gaussian
 from .broad import broad_normal
 from .modes import find_modes
@@ -112,7 +112,7 @@ def prepare_and_run(
         space = LatentSpace(guide.prototype_trace)
         density = UnconstrainedDensity(model, space, args, kwargs)
         with torch.enable_grad():
-            start, _ = best_start(tuple(STARTS), density, guide._init_loc())
+            start, _ = best_start(DEFAULT_STARTS, density, guide._init_loc())
             return run_annealing(model, density, start, args, kwargs, settings), space
 
 

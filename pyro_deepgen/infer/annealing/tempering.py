@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Annealing", "Population", "anneal"]
+__all__ = ["Annealing", "Population", "anneal", "covariance_factor"]
 
 ESS_SHARE = 0.5
 TARGET_ACCEPTANCE = 0.8
@@ -100,7 +100,7 @@ def anneal(
         _cool(population)
         if not population.log_evidences.isfinite().all():
             break
-        factor = _factor(population.points)
+        factor = covariance_factor(population.points)
         for _ in range(settings.num_moves):
             _move(population, scored, factor, settings)
     size = settings.num_particles // settings.num_repeats
@@ -158,7 +158,7 @@ def _systematic(uniform: Tensor, log_weights: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, places, right=True).clamp(max=size - 1)
 
 
-def _factor(points: Tensor) -> Tensor:
+def covariance_factor(points: Tensor) -> Tensor:
     """Lower triangle of the covariance of the particles."""
     centred = points - points.mean(0)
     covariance = centred.mT @ centred / len(points)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .closed_forms import check_order, closed_divergence
 from .divergence import Divergence
 from .particles import Program, check_reparameterized, per_element
 from .scheduled import ScheduledELBO
@@ -36,12 +37,15 @@ class BetaELBO(ScheduledELBO):
             group (others have none).
         groups: names of latent sites by group, None for each site by itself. Sites that are
             functions of auxiliary ones make one group.
+        analytic: whether divergences are in closed form where the host has one, given the draws
+            that the site depends on. Model and guide must draw their sites in one order, as a
+            top-down guide does; a bottom-up guide makes closed forms wrong.
 
     Raises:
         TypeError: if an argument is of the wrong kind.
         ValueError: if an argument is out of range. In use: if sites do not match, one cannot be
-            reparameterised, groups do not hold every latent site once, or a schedule is given
-            and no ``kl_weight``.
+            reparameterised, groups do not hold every latent site once, a schedule is given
+            and no ``kl_weight``, or ``analytic`` sites are in another order.
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
@@ -74,15 +78,17 @@ class BetaELBO(ScheduledELBO):
         chunk: int | None = None,
         free_bits: float | dict = 0.0,
         groups: dict | None = None,
+        analytic: bool = False,
     ):
         super().__init__("beta", beta, num_particles, chunk)
         self.beta = self._weight
         self.divergence = Divergence(free_bits, groups)
+        self.analytic = bool(analytic)
 
     @property
     def evaluation(self) -> "BetaELBO":
         """The bound itself: weight 1, nothing free."""
-        return BetaELBO(1.0, self.num_particles, self.chunk)
+        return BetaELBO(1.0, self.num_particles, self.chunk, analytic=self.analytic)
 
     def bound(self, program: Program, weight: float = 1.0) -> Tensor:
         """The objective at a weight of the divergence."""
@@ -104,11 +110,19 @@ class BetaELBO(ScheduledELBO):
         check_reparameterized(pair, "BetaELBO")
         groups = self.divergence.members(pair)
         floors[:] = [self.divergence.floor(pair, name, sites) for name, sites in groups.items()]
-        divergences = [
-            sum(total(pair.guide[name]) for name in sites)
-            - sum(total(pair.model[name]) for name in sites if name in pair.model)
-            for sites in groups.values()
-        ]
+        if self.analytic:
+            check_order(pair)
+
+        def divergence(name: str) -> Tensor:
+            site = pair.guide[name]
+            if name not in pair.model:
+                return total(site)
+            closed = closed_divergence(pair, name) if self.analytic else None
+            if closed is None:
+                return total(site) - total(pair.model[name])
+            return site.scale * per_element(closed, (), particles)
+
+        divergences = [sum(divergence(name) for name in sites) for sites in groups.values()]
         rest = sum(total(site) for site in pair.model.values() if site.observed)
         given = [total(site) for site in pair.guide.values() if site.observed]
         rest = torch.as_tensor(rest - sum(given)).to(divergences[0]).expand_as(divergences[0])

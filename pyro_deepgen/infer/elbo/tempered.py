@@ -20,8 +20,8 @@ class TemperedELBO(ScheduledELBO):
 
     A small inverse temperature :math:`\beta` flattens the way between modes, so that a guide that
     can hold several of them spreads over all before they part; at 1 it is the bound. Unlike
-    :class:`BetaELBO` it tempers the prior with the likelihood. Evaluations are at 1: that of Pyro's ``loss``,
-    that of :attr:`evaluation`, and every evaluation of ``fit``.
+    :class:`BetaELBO` it tempers the prior with the likelihood. Evaluations are at 1: that of
+    Pyro's ``loss``, that of :attr:`evaluation`, and every evaluation of ``fit``.
 
     Args:
         beta: the inverse temperature :math:`\beta`, positive, or a schedule of it that begins

@@ -197,9 +197,8 @@ def _site(name: str, node: dict) -> Site:
     log_prob = torch.as_tensor(scale_and_mask(node["unscaled_log_prob"], mask=node["mask"]))
     auxiliary = bool(node["infer"].get("is_auxiliary"))
     value, observed = node["value"], node["is_observed"]
-    return Site(
-        name, node["fn"], value, log_prob, tuple(plates), node["scale"], observed, auxiliary
-    )
+    fn = node["fn"] if node["mask"] is None else node["fn"].mask(node["mask"])
+    return Site(name, fn, value, log_prob, tuple(plates), node["scale"], observed, auxiliary)
 
 
 def particle_plate(num_particles: int, nesting: int) -> pyro.plate:

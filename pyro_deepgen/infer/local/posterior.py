@@ -17,6 +17,9 @@ INIT_SCALE = 0.1
 class LocalPosterior(nn.Module):
     r"""The map from features and globals to :math:`q(u_n \mid x_n, \theta)`.
 
+    The vectors follow the globals linearly besides what the flow makes of them: their dependence is
+    there before a network has learned it.
+
     Args:
         settings: what it is made of.
         loc: where the vectors start, shape ``(D,)``.
@@ -41,6 +44,8 @@ class LocalPosterior(nn.Module):
         self._encode = (settings.encoder if self.encoder is None else None,)
         self.context_dim = encoding_dim + global_dim
         self.flow = _build_flow(settings.flow, len(loc), self.context_dim)
+        # how the mean follows the globals from the start, before the flow has learned to
+        self.slope = nn.Parameter(loc.new_zeros(len(loc), global_dim)) if global_dim else None
         self.table = None
         if settings.per_datum is None:
             self.place = FixedAffine(loc, torch.full_like(loc, INIT_SCALE))
@@ -60,12 +65,16 @@ class LocalPosterior(nn.Module):
             rows: entries of the table that broadcast against the context, or None.
         """
         inner = self.flow(context)
-        last = self.place if rows is None else RowAffine(*rows)
+        loc, *others = (self.place.loc, self.place.scale.log()) if rows is None else rows
+        if self.slope is not None:
+            loc = loc + context[..., -self.slope.shape[-1] :] @ self.slope.mT
         base_dist = inner.base_dist
         if rows is not None:
             shape = torch.broadcast_shapes(inner.batch_shape, rows[0].shape[:-1])
             base_dist = base_dist.expand(shape)
-        return FlowDistribution(base_dist, [*inner.transforms, last], context)
+        return FlowDistribution(
+            base_dist, [*inner.transforms, RowAffine(loc, *others)], context
+        )
 
 
 class RowAffine(Transform):

@@ -1,5 +1,5 @@
 """Gaussian starts of guides, and their comparison."""
 
-from .starts import ANNEALED, STARTS, StartReport, best_start, check_starts
+from .starts import ANNEALED, DEFAULT_STARTS, StartReport, best_start, check_starts
 
-__all__ = ["ANNEALED", "STARTS", "StartReport", "best_start", "check_starts"]
+__all__ = ["ANNEALED", "DEFAULT_STARTS", "StartReport", "best_start", "check_starts"]

@@ -6,6 +6,7 @@ Laplace and Pathfinder share one path to the mode.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from .quasi_newton import PathPoint, ascent
 if TYPE_CHECKING:
     from ..annealing.result import AnnealedResult
 
-__all__ = ["ANNEALED", "STARTS", "StartReport", "best_start", "check_starts"]
+__all__ = ["ANNEALED", "DEFAULT_STARTS", "StartReport", "best_start", "check_starts"]
 
 ANNEALED = "annealed"
 INIT_SCALE = 0.1
@@ -30,6 +31,8 @@ NUM_ELBO_DRAWS = 128
 MEAN_FIELD_STEPS = 400
 MEAN_FIELD_PARTICLES = 8
 MEAN_FIELD_LEARNING_RATE = 0.05
+NUM_RESTARTS = 8
+RESTART_RADIUS = 2.0
 MAX_DENSE_DIM = 1000
 
 
@@ -154,20 +157,43 @@ def _laplace(setting: Setting) -> Gaussian:
 
 def _mean_field(setting: Setting) -> Gaussian:
     """A short mean-field fit by Adam on the reparameterised ELBO."""
-    loc = setting.init_loc.clone().requires_grad_()
+    loc, scale = _fit_mean_fields(setting.density, setting.init_loc[None])
+    if not (loc.isfinite().all() and scale.isfinite().all()):
+        raise StartError("its gradient became infinite or NaN")
+    return Gaussian(loc[0], scale[0])
+
+
+def _multi_start(setting: Setting) -> Gaussian:
+    """The best of several short mean-field fits, from places around the initial location."""
+    shifts = torch.rand(NUM_RESTARTS, setting.init_loc.numel()).to(setting.init_loc)
+    places = setting.init_loc + RESTART_RADIUS * (2.0 * shifts - 1.0)
+    noise = torch.randn(NUM_ELBO_DRAWS, setting.init_loc.numel()).to(setting.init_loc)
+    found = {}
+    for loc, scale in zip(*_fit_mean_fields(setting.density, places), strict=True):
+        fit = Gaussian(loc, scale)
+        with suppress(StartError):
+            found[_elbo(setting.density, fit, noise)] = fit
+    if not found:
+        raise StartError("no fit has a finite ELBO")
+    return found[max(found)]
+
+
+def _fit_mean_fields(density: UnconstrainedDensity, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Locations and scales of fits that run together, shape ``(N, D)``, NaN where one failed."""
+    loc = places.clone().requires_grad_()
     log_scale = torch.full_like(loc, INIT_SCALE).log().requires_grad_()
     optimizer = torch.optim.Adam([loc, log_scale], lr=MEAN_FIELD_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, MEAN_FIELD_STEPS)
     for _ in range(MEAN_FIELD_STEPS):
-        noise = torch.randn(MEAN_FIELD_PARTICLES, loc.numel()).to(loc)
-        bound = setting.density.batch(loc + noise * log_scale.exp()).mean() + log_scale.sum()
-        grads = torch.autograd.grad(-bound, [loc, log_scale])
-        if not all(grad.isfinite().all() for grad in grads):
-            raise StartError("its gradient became infinite or NaN")
-        loc.grad, log_scale.grad = grads
+        noise = torch.randn(MEAN_FIELD_PARTICLES, *loc.shape).to(loc)
+        values = density.batch((loc + noise * log_scale.exp()).flatten(0, 1))
+        bound = values.sum() / MEAN_FIELD_PARTICLES + log_scale.sum()
+        loc.grad, log_scale.grad = torch.autograd.grad(-bound, [loc, log_scale])
         optimizer.step()
         schedule.step()
-    return Gaussian(loc.detach(), log_scale.detach().exp())
+        if not loc.isfinite().any():
+            break
+    return loc.detach(), log_scale.detach().exp()
 
 
 def _pathfinder(setting: Setting) -> Gaussian:
@@ -183,4 +209,7 @@ STARTS: dict[str, Callable[[Setting], Gaussian]] = {
     "laplace": _laplace,
     "mean_field": _mean_field,
     "pathfinder": _pathfinder,
+    "multi_start": _multi_start,
 }
+# several fits cost as much as several starts, and annealing finds more
+DEFAULT_STARTS = ("init_loc", "laplace", "mean_field", "pathfinder")

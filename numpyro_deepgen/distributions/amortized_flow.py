@@ -1,0 +1,69 @@
+"""A flow whose context is what a network makes of the inputs."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+from jax import Array
+
+from .flow import Flow, FlowDistribution
+
+__all__ = ["AmortizedFlow"]
+
+
+class AmortizedFlow(eqx.Module):
+    r"""A network of the inputs, and a flow that takes what it gives as its context.
+
+    .. math:: q(z \mid x) = T_{h(x)} \# p_0
+
+    Flows that take the context into all their parameters are amortised by it: planar, radial and
+    Sylvester flows, couplings and autoregressive flows as of the recipes.
+
+    Args:
+        network: module that maps the inputs, and the context if there is one, to
+            ``batch_shape + (flow.context_dim,)``.
+        flow: a flow with a ``context_dim``.
+
+    Raises:
+        ValueError: if the flow takes no context.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from numpyro_deepgen.distributions import planar
+        >>> from numpyro_deepgen.nn import Dense
+        >>> key = jax.random.key(0)
+        >>> encoder = AmortizedFlow(Dense(key, 64, 16), planar(key, 3, 4, (), context_dim=16))
+        >>> encoder(jnp.zeros((5, 64))).batch_shape
+        (5,)
+
+    References:
+        Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, section 4.2; Kingma et
+        al. 2016, Improved variational inference with inverse autoregressive flow; van den Berg et
+        al. 2018, Sylvester Normalizing Flows for Variational Inference, section 4.
+    """
+
+    network: Callable
+    flow: Flow
+
+    def __init__(self, network: Callable, flow: Flow):
+        check_takes_context(flow)
+        self.network, self.flow = network, flow
+
+    def features(self, inputs: Array, context: Array | None = None) -> Array:
+        """What the network makes of the inputs."""
+        return self.network(inputs) if context is None else self.network(inputs, context)
+
+    def distribution(self, features: Array) -> FlowDistribution:
+        """The distribution with these features."""
+        return self.flow(features)
+
+    def __call__(self, inputs: Array, context: Array | None = None) -> FlowDistribution:
+        return self.distribution(self.features(inputs, context))
+
+
+def check_takes_context(flow: Flow) -> None:
+    """Raise unless a flow takes a context."""
+    if not getattr(flow, "context_dim", 0):
+        raise ValueError(
+            "flow must take a context, got one with context_dim=0; build it with context_dim= the "
+            "number of features."
+        )

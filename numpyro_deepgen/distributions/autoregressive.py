@@ -1,0 +1,417 @@
+r"""Autoregressive networks as distributions.
+
+.. math::
+    p(x | c) = \prod_t p\big(x_{o(t)} \,\big|\, x_{o(0)}, \ldots, x_{o(t-1)}, c\big)
+
+for an order :math:`o` of the positions, each factor a distribution whose parameters a network gives
+for all positions in one pass. With several orders :math:`o_1, \ldots, o_M` it is the mixture
+:math:`\frac{1}{M} \sum_m p_m(x | c)` of probabilities (never a mean of their logarithms' parameters,
+of which no normalised probability comes).
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.scipy.special import logsumexp
+from numpyro.distributions import Distribution, constraints
+from numpyro.distributions.batch_util import promote_batch_shape, vmap_over
+from numpyro.distributions.util import validate_sample
+
+from .._numerics.checks import check_positive_int
+from .._numerics.orders import resolve_orders
+from ._elements import Elements, check_event_shape, check_mask, elements_of, no_step_message
+from ._stacking import leaf_ndims, log_prob_of_stack, sample_from_stack, stack_depth
+from .conditionals import Conditional
+
+__all__ = ["Autoregressive", "AutoregressiveDistribution", "GivenSample"]
+
+
+class GivenSample(NamedTuple):
+    """Draws given some of the entries.
+
+    Args:
+        value: the draws.
+        log_weight: of every draw, an unbiased estimate's log of the probability of what was given.
+        is_exact: whether the draws are from the posterior as they are, and the weight is exact.
+    """
+
+    value: Array
+    log_weight: Array
+    is_exact: bool
+
+
+class Autoregressive(eqx.Module):
+    r"""A network, what its parameters mean, and the order of the positions.
+
+    Args:
+        network: an :class:`~numpyro_deepgen.nn.AutoregressiveNetwork`, or any module with its
+            attributes and call. Its positions are visited from the first to the last: under another
+            order it sees the positions as they are visited. A network with an attribute ``orders``
+            (:class:`~numpyro_deepgen.nn.MADE`) brings its own.
+        conditional: turns the parameters of one position into its distribution.
+        event_shape: ``conditional.event_shape + grid_shape``, for example ``(28, 28)``, or
+            ``(3, 32, 32)`` for a conditional of three channels. The positions may be those of
+            another shape than the grid of the network, in row-major order.
+        order: ``'raster'``, ``'reverse'``, ``'snake'``, ``'random'`` or a permutation of the
+            positions, as from :func:`subscale_order`; or a list, for a mixture over orders.
+
+    Values of a conditional of integers enter the network as one-hot vectors if its ``in_channels``
+    is their number, else as numbers rescaled to [-1, 1]; bits and real numbers as they are.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from numpyro_deepgen.distributions.conditionals import BernoulliConditional
+        >>> from numpyro_deepgen.nn import MADE
+        >>> network = MADE(jax.random.key(0), 4, context_dim=2)
+        >>> d = Autoregressive(network, BernoulliConditional(), (2, 2))(jnp.zeros((5, 2)))
+        >>> d.batch_shape, d.event_shape
+        ((5,), (2, 2))
+    """
+
+    network: eqx.Module
+    conditional: Conditional = eqx.field(static=True)
+    event_shape: tuple[int, ...] = eqx.field(static=True)
+    knows_orders: bool = eqx.field(static=True)
+    orders: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        network: eqx.Module,
+        conditional: Conditional,
+        event_shape: Sequence[int],
+        order: str | Sequence = "raster",
+    ):
+        self.network, self.conditional = network, conditional
+        self.event_shape = check_event_shape(network, conditional, event_shape)
+        self.knows_orders = hasattr(network, "orders")
+        grid_shape = self.event_shape[len(conditional.event_shape) :]
+        self.orders = network.orders if self.knows_orders else resolve_orders(order, grid_shape)
+        elements_of(conditional, self.event_shape, network.in_channels)
+
+    @property
+    def context_dim(self) -> int:
+        return self.network.context_dim
+
+    @property
+    def elements(self) -> Elements:
+        return elements_of(self.conditional, self.event_shape, self.network.in_channels)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Precision of the network."""
+        return next(a.dtype for a in jax.tree.leaves(self.network) if eqx.is_inexact_array(a))
+
+    def __call__(
+        self, context: Array | None = None, order_index: int | None = None
+    ) -> "AutoregressiveDistribution":
+        """Return the distribution given a context.
+
+        Args:
+            context: shape ``batch_shape + network.context_shape``, or None.
+            order_index: which one of several orders to use alone; default the mixture of all.
+        """
+        return AutoregressiveDistribution(self, context, order_index)
+
+
+class AutoregressiveDistribution(Distribution):
+    r"""The distribution from calling an :class:`Autoregressive`.
+
+    Densities take one pass of the network; samples one step of it a position, with what is known
+    kept in a cache, and the density of a sample comes with it (its derivatives are those of one
+    pass). Samples are not reparameterised. The object is a pytree whose arrays, the weights
+    included, are data.
+
+    Args:
+        module: the network and what belongs to it.
+        context: shape ``batch_shape + network.context_shape``, or None.
+        order_index: which one of several orders to use, or None for all.
+        batch_shape: a larger batch shape than that of the context.
+        validate_args: whether values are checked against the support.
+    """
+
+    arg_constraints: dict = {}
+    pytree_data_fields = ("params", "context", "marker")
+    pytree_aux_fields = ("static", "order_index", "leaf_ndims", "marker_ndim")
+
+    def __init__(
+        self,
+        module: Autoregressive,
+        context: Array | None = None,
+        order_index: int | None = None,
+        batch_shape: Sequence[int] = (),
+        validate_args: bool | None = None,
+    ):
+        self.params, self.static = eqx.partition(module, eqx.is_array)
+        self.context, self.order_index = context, order_index
+        batch_shape = tuple(batch_shape)
+        if context is not None:
+            self.context = context = jnp.asarray(context)
+            leading = context.shape[: context.ndim - len(module.network.context_shape)]
+            batch_shape = jnp.broadcast_shapes(leading, batch_shape)
+        elif module.context_dim:
+            module.network.features(None)
+        # an array of the batch shape: it shows axes stacked in front by vmap and scan
+        self.marker, self.marker_ndim = jnp.zeros(batch_shape), len(batch_shape)
+        super().__init__(batch_shape, module.event_shape, validate_args=validate_args)
+        self.leaf_ndims = leaf_ndims(self)
+
+    @property
+    def module(self) -> Autoregressive:
+        return eqx.combine(self.params, self.static)
+
+    @property
+    def has_rsample(self) -> bool:
+        return False
+
+    @constraints.dependent_property
+    def support(self) -> constraints.Constraint:
+        support = self.static.elements.support
+        return constraints.independent(support, len(self.event_shape) - support.event_dim)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Places of the orders in use."""
+        if self.order_index is not None:
+            return (self.order_index,)
+        return tuple(range(len(self.static.orders)))
+
+    def expand(self, batch_shape) -> Distribution:
+        batch_shape = tuple(batch_shape)
+        if batch_shape == self.batch_shape or stack_depth(self):
+            return super().expand(batch_shape)
+        return AutoregressiveDistribution(
+            self.module, self.context, self.order_index, batch_shape, self._validate_args
+        )
+
+    def sample(self, key: Array, sample_shape=()) -> Array:
+        return self.sample_from_slice(key, tuple(sample_shape))[0]
+
+    def sample_with_intermediates(self, key: Array, sample_shape=()) -> tuple[Array, list[Array]]:
+        """Return a sample and, in a list, its log-density."""
+        x, log_prob = self.sample_from_slice(key, tuple(sample_shape))
+        return x, [log_prob]
+
+    @validate_sample
+    def log_prob(self, value: Array, intermediates: list[Array] | None = None) -> Array:
+        return intermediates[0] if intermediates else self.log_prob_of_slice(jnp.asarray(value))
+
+    def sample_given(
+        self, rng_key: Array, mask: Array, values: Array, sample_shape=(), num_particles: int = 1
+    ) -> GivenSample:
+        """Draw the other entries given some, with the weight that makes the draws honest.
+
+        The order is followed; given entries keep their values, and the weight of a draw is the
+        product of their conditional probabilities. Its mean is the probability of the given
+        entries, and draws reweighted by it are posterior draws. Where the given entries come first
+        in the order, all weights are equal and the draws are exact.
+
+        Args:
+            rng_key: random key.
+            mask: booleans, known values, of the event shape, True where the entry is given.
+            values: values of shape broadcastable to ``batch_shape + event_shape``; those where the
+                mask is False are not read.
+            sample_shape: shape of the draws.
+            num_particles: draws made for each one, of which one is kept, drawn by the weights
+                (sampling importance resampling); ``log_weight`` is then the log of their mean.
+
+        Returns:
+            :class:`GivenSample`.
+        """
+        module, num_particles = self.module, check_positive_int("num_particles", num_particles)
+        mask = np.broadcast_to(np.asarray(mask, bool), self.event_shape)
+        mask = check_mask(np.asarray(module.elements.split(mask)))
+        values = jnp.broadcast_to(values, self.batch_shape + self.event_shape)
+        orders = [np.asarray(module.orders[index]) for index in self.indices]
+        # given entries come first in every order
+        first = all((np.diff(mask[order].astype(int)) <= 0).all() for order in orders)
+        is_exact = first and len(orders) == 1
+        draw_key, choice_key = jax.random.split(rng_key)
+        shape = (num_particles, *sample_shape)
+        value, _, log_weight = _apply(_draw, self, draw_key, shape, tuple(mask.tolist()), values)
+        chosen = jax.random.categorical(choice_key, log_weight, axis=0)[None]
+        chosen = chosen.reshape(chosen.shape + (1,) * len(self.event_shape))
+        value = jnp.take_along_axis(value, chosen, 0)[0]
+        log_weight = logsumexp(log_weight, axis=0) - math.log(num_particles)
+        return GivenSample(value, log_weight, is_exact)
+
+    def sample_from_slice(self, rng_key: Array, sample_shape) -> tuple[Array, Array]:
+        if stack_depth(self):
+            return sample_from_stack(self, rng_key, sample_shape)
+        stopped = jax.tree.map(lax.stop_gradient, self)
+        value, log_prob, _ = _apply(_draw, stopped, rng_key, sample_shape, None, None)
+        value = lax.stop_gradient(value)
+        if len(self.indices) > 1:
+            return value, self.log_prob_of_slice(value)
+        return value, _scored(self, value, lax.stop_gradient(log_prob))
+
+    def log_prob_of_slice(self, value: Array) -> Array:
+        if stack_depth(self):
+            return log_prob_of_stack(self, value)
+        return _apply(_log_prob, self, value)
+
+
+def _log_prob(d: AutoregressiveDistribution, value: Array) -> Array:
+    elements = d.static.elements.split(value)
+    terms = [_log_prob_in_order(d, elements, index) for index in d.indices]
+    log_prob = terms[0]
+    if len(terms) > 1:
+        log_prob = logsumexp(jnp.stack(terms), axis=0) - math.log(len(terms))
+    leading = value.shape[: value.ndim - len(d.event_shape)]
+    return jnp.broadcast_to(log_prob, jnp.broadcast_shapes(leading, d.batch_shape))
+
+
+def _log_prob_in_order(d: AutoregressiveDistribution, elements: Array, index: int) -> Array:
+    module, network = d.module, d.module.network
+    x = module.elements.encode(elements, module.dtype)
+    order = _turn(module, index)
+    if order is not None:
+        x = x[..., order, :]
+    x = x.reshape(x.shape[:-2] + network.grid_shape + x.shape[-1:])
+    params = network(x, _turned_context(module, d.context, order), **_arguments(module, index))
+    leading = params.shape[: -1 - len(network.grid_shape)]
+    params = params.reshape(leading + (-1, params.shape[-1]))
+    if order is not None:
+        params = params[..., np.argsort(order), :]
+    return module.conditional(params).log_prob(elements).sum(-1)
+
+
+def _turn(module: Autoregressive, index: int) -> np.ndarray | None:
+    """Return the order in which the network is to see the positions, None for as they are."""
+    order = module.orders[index]
+    return None if module.knows_orders or list(order) == sorted(order) else np.asarray(order)
+
+
+def _turned_context(module: Autoregressive, context: Array | None, order) -> Array | None:
+    is_image = getattr(module.network, "context_kind", "vector") == "image"
+    if order is None or context is None or not is_image:
+        return context
+    flat = context.reshape(context.shape[: -len(module.network.grid_shape)] + (-1,))
+    return flat[..., order].reshape(context.shape)
+
+
+def _arguments(module: Autoregressive, index) -> dict:
+    return {"order_index": index} if module.knows_orders else {}
+
+
+def _draw(d: AutoregressiveDistribution, rng_key: Array, sample_shape, mask, values):
+    """Return samples, their log-density under the orders drawn, and that of what was given."""
+    module, elements = d.module, d.static.elements
+    shape = tuple(sample_shape) + d.batch_shape
+    num_rows = math.prod(shape)
+    context = d.context
+    if context is not None:
+        event = module.network.context_shape
+        context = jnp.broadcast_to(context, shape + event).reshape((-1, *event))
+    if values is not None:
+        values = elements.split(jnp.broadcast_to(values, shape + d.event_shape))
+        values = values.reshape((num_rows, *values.shape[values.ndim - elements.ndim :]))
+    if len(d.indices) == 1:
+        drawn = _draw_rows(module, rng_key, num_rows, d.indices[0], context, mask, values)
+    else:
+        # each row in an order of its own
+        order_key, rng_key = jax.random.split(rng_key)
+        index = jax.random.choice(order_key, jnp.asarray(d.indices), (num_rows,))
+        draw = jax.vmap(
+            lambda k, i, c, v: _draw_rows(
+                module, k, 1, i, *(None if a is None else a[None] for a in (c,)), mask,
+                None if v is None else v[None],
+            )
+        )
+        drawn = draw(jax.random.split(rng_key, num_rows), index, context, values)
+        drawn = tuple(a[:, 0] for a in drawn)
+    value, log_prob, log_weight = drawn
+    value = elements.join(value).reshape(shape + d.event_shape)
+    return value, log_prob.reshape(shape), log_weight.reshape(shape)
+
+
+def _draw_rows(module, rng_key, num_rows: int, index, context, mask, values):
+    network, elements = module.network, module.elements
+    order = jnp.asarray(module.orders)[index]
+    turn = None if module.knows_orders else order
+    context = _turned_context(module, context, turn)
+    start, steps = _steps(network, num_rows, context, _arguments(module, index), module.dtype)
+    known = jnp.zeros(len(order), bool) if mask is None else jnp.asarray(mask)
+    if values is not None:
+        values = jnp.moveaxis(values, 1, 0)
+
+    def visit(carry, inputs):
+        cache, previous = carry
+        key, rank = inputs
+        params, cache = steps(cache, previous, rank)
+        d, place = module.conditional(params), order[rank]
+        value = d.sample(key)
+        if values is not None:
+            value = jnp.where(known[place], values[place].astype(value.dtype), value)
+        term = d.log_prob(value)
+        previous = elements.encode(value, module.dtype)
+        return (cache, previous), (value, term, jnp.where(known[place], term, 0.0))
+
+    previous = jnp.zeros((num_rows, network.in_channels), module.dtype)
+    inputs = jax.random.split(rng_key, len(order)), jnp.arange(len(order))
+    _, (value, terms, given) = lax.scan(visit, (start, previous), inputs)
+    return jnp.moveaxis(value[jnp.argsort(order)], 0, 1), terms.sum(0), given.sum(0)
+
+
+def _steps(network, num_rows: int, context: Array | None, known: dict, dtype):
+    """Return the first cache and a function that gives the parameters of one position."""
+    if hasattr(network, "step"):
+        start = network.init_cache(num_rows, context, **known)
+        return start, lambda cache, previous, rank: network.step(cache, previous, rank, **known)
+    warnings.warn(no_step_message(network), stacklevel=7)
+    shape = (num_rows, math.prod(network.grid_shape), network.in_channels)
+
+    def by_full_pass(x, previous, rank):
+        # at the first step the inputs are zeros, as is what they replace
+        x = x.at[:, jnp.maximum(rank - 1, 0)].set(previous)
+        params = network(x.reshape(num_rows, *network.grid_shape, -1), context)
+        return params.reshape(num_rows, -1, network.num_params)[:, rank], x
+
+    return jnp.zeros(shape, dtype), by_full_pass
+
+
+@jax.custom_jvp
+def _scored(d: AutoregressiveDistribution, value: Array, log_prob: Array) -> Array:
+    """Return the known log-density of a value; its derivatives are those of one parallel pass."""
+    return log_prob
+
+
+@_scored.defjvp
+def _scored_jvp(primals, tangents):
+    d, value, log_prob = primals
+    _, tangent = jax.jvp(lambda d: _log_prob(d, value), (d,), (tangents[0],))
+    return log_prob, tangent
+
+
+_compiled = {_log_prob: jax.jit(_log_prob), _draw: jax.jit(_draw, static_argnums=(2, 3))}
+
+
+def _apply(function: Callable, *operands):
+    """Call as one compiled program where the caller does not trace already."""
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(operands))
+    return (function if traced else _compiled[function])(*operands)
+
+
+@vmap_over.register
+def _vmap_over_autoregressive(d: AutoregressiveDistribution, params=None, context=None):
+    axes = copy.copy(d)
+    axes.params, axes.context = params, context
+    axes.marker = None if params is None and context is None else 0
+    return axes
+
+
+@promote_batch_shape.register
+def _promote_batch_shape_of_autoregressive(d: AutoregressiveDistribution):
+    promoted = copy.copy(d)
+    promoted._batch_shape = jnp.shape(d.marker)
+    return promoted

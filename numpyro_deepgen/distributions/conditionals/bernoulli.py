@@ -1,0 +1,29 @@
+"""Bits."""
+
+from dataclasses import dataclass
+
+from jax import Array
+from numpyro import distributions as dist
+from numpyro.distributions import Distribution
+
+from .base import Conditional
+
+__all__ = ["BernoulliConditional"]
+
+
+@dataclass(frozen=True)
+class BernoulliConditional(Conditional):
+    """A bit, by its log-odds.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> BernoulliConditional()(jnp.zeros((5, 1))).batch_shape
+        (5,)
+    """
+
+    @property
+    def num_params(self) -> int:
+        return 1
+
+    def __call__(self, params: Array) -> Distribution:
+        return dist.Bernoulli(logits=params[..., 0])

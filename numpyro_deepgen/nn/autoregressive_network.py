@@ -1,0 +1,137 @@
+r"""The contract of networks that go through the positions of a grid in raster order.
+
+Inputs are ``(..., *grid_shape, in_channels)``, what is known of every position; parameters are
+``(..., *grid_shape, num_params)``. Those of a position depend on earlier positions alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .._numerics.checks import check_dims, check_positive_int
+from .._numerics.contexts import check_context_kind, check_grid_context, context_event_shape
+
+__all__ = ["AutoregressiveNetwork"]
+
+
+class AutoregressiveNetwork(eqx.Module):
+    r"""Base class: leading shapes and contexts, once for all networks.
+
+    A subclass writes :meth:`run`, all positions at once, and, if it can,
+
+    - ``init_cache(num_rows, context)``: what is kept from step to step, a dictionary;
+    - ``step(cache, previous, index)``: the parameters ``(num_rows, num_params)`` of the position
+      ``index`` and the new cache, given the inputs ``(num_rows, in_channels)`` of the position
+      before it (zeros at the first one).
+
+    Args:
+        grid_shape: shape of the grid.
+        num_params: parameters of one position.
+        in_channels: numbers of one position.
+        context_dim: size of the context, 0 for none.
+        context_kind: ``'vector'``, shape ``(..., context_dim)``; ``'label'``, integers below
+            ``context_dim`` of shape ``(...)``; or ``'image'``, shape
+            ``(..., context_dim, *grid_shape)``.
+
+    Raises:
+        ValueError: if a size or the kind is out of range.
+    """
+
+    grid_shape: tuple[int, ...] = eqx.field(static=True)
+    num_params: int = eqx.field(static=True)
+    in_channels: int = eqx.field(static=True)
+    context_dim: int = eqx.field(static=True)
+    context_kind: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        grid_shape: Sequence[int],
+        num_params: int = 1,
+        in_channels: int = 1,
+        context_dim: int = 0,
+        context_kind: str = "vector",
+    ):
+        self.grid_shape = check_dims("grid_shape", grid_shape)
+        self.num_params = check_positive_int("num_params", num_params)
+        self.in_channels = check_positive_int("in_channels", in_channels)
+        self.context_dim, self.context_kind = check_context_kind(context_dim, context_kind)
+
+    @property
+    def num_positions(self) -> int:
+        return math.prod(self.grid_shape)
+
+    @property
+    def context_shape(self) -> tuple[int, ...]:
+        """Shape of one context."""
+        return context_event_shape(self.context_dim, self.context_kind, self.grid_shape)
+
+    def run(self, x: Array, features: Array | None) -> Array:
+        """Return the parameters of all positions of rows ``(N, *grid_shape, in_channels)``."""
+        raise NotImplementedError
+
+    def __call__(self, x: Array, context: Array | None = None, **kwargs) -> Array:
+        event_shape = (*self.grid_shape, self.in_channels)
+        if x.shape[x.ndim - len(event_shape) :] != event_shape:
+            raise ValueError(
+                f"x must have shape (...) + {event_shape}, got {x.shape}; see grid_shape "
+                "and in_channels of the network."
+            )
+        leading = x.shape[: x.ndim - len(event_shape)]
+        features = self.features(context)
+        if features is not None:
+            event = features.shape[-len(event_shape) :]
+            leading = jnp.broadcast_shapes(leading, features.shape[: -len(event_shape)])
+            features = jnp.broadcast_to(features, leading + event).reshape((-1, *event))
+        x = jnp.broadcast_to(x, leading + event_shape).reshape((-1, *event_shape))
+        params = self.run(x, features, **kwargs)
+        return params.reshape(leading + self.grid_shape + (self.num_params,))
+
+    def features(self, context: Array | None) -> Array | None:
+        """Return a context with one place for every axis of the grid, channels last."""
+        check_grid_context(
+            None if context is None else jnp.shape(context), self.context_dim, self.context_shape
+        )
+        if context is None:
+            return None
+        if self.context_kind == "image":
+            return jnp.moveaxis(context, -1 - len(self.grid_shape), -1)
+        if self.context_kind == "label":
+            context = jax.nn.one_hot(jnp.asarray(context, int), self.context_dim)
+        return context.reshape(
+            context.shape[:-1] + (1,) * len(self.grid_shape) + context.shape[-1:]
+        )
+
+    def features_in_turn(self, context: Array | None) -> Array | None:
+        """Return what a cache keeps of a context: ``(positions or 1, N, context_dim)``."""
+        features = self.features(context)
+        if features is None:
+            return None
+        return features.reshape(features.shape[0], -1, self.context_dim).swapaxes(0, 1)
+
+
+def at(features: Array | None, index: Array) -> Array | None:
+    """Return the features of one position from those of a cache."""
+    if features is None:
+        return None
+    return features[index if len(features) > 1 else 0]
+
+
+def whole(layer: Callable, h: Array, lag: int = 0) -> Array:
+    """Apply a causal layer to all positions at once."""
+    return layer(h)
+
+
+class Stepper:
+    """Applies causal layers at one position, each with its own part of a cache, in turn."""
+
+    def __init__(self, buffers: Sequence, index: Array):
+        self.buffers, self.index, self.done = buffers, index, []
+
+    def __call__(self, layer: Callable, h: Array, lag: int = 0) -> Array:
+        y, buffer = layer.step(self.buffers[len(self.done)], h, self.index, lag)
+        self.done.append(buffer)
+        return y

@@ -1,0 +1,91 @@
+"""Convolutions over chosen neighbours, for whole grids and for one position after another."""
+
+import math
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .._numerics.orders import tap_table
+from ..ops._random import check_rng_key
+
+__all__ = ["CausalConv"]
+
+
+class CausalConv(eqx.Module):
+    r"""The sum :math:`y_p = b + \sum_k W_k x_{p + o_k}` over offsets, zero outside the grid.
+
+    There are weights for the offsets alone, so that no masked entry exists. The whole grid is one
+    matrix product of shifted copies.
+
+    Args:
+        rng_key: random key of the starting weights.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        offsets: offsets of the neighbours, each with one integer an axis; at most three axes.
+
+    Shape:
+        ``(N, *grid_shape, in_channels)`` to ``(N, *grid_shape, out_channels)``; the weight is
+        ``(out_channels, in_channels, len(offsets))``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> conv = CausalConv(jax.random.key(0), 2, 4, [(-1, 0), (0, -1)])
+        >>> conv(jnp.zeros((3, 8, 8, 2))).shape
+        (3, 8, 8, 4)
+    """
+
+    weight: Array
+    bias: Array
+    in_channels: int = eqx.field(static=True)
+    offsets: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rng_key: Array,
+        in_channels: int,
+        out_channels: int,
+        offsets: Sequence[tuple[int, ...]],
+    ):
+        self.in_channels = in_channels
+        self.offsets = tuple(tuple(offset) for offset in offsets)
+        bound = 1.0 / math.sqrt(in_channels * len(self.offsets))
+        shape = (out_channels, in_channels, len(self.offsets))
+        weight_key, bias_key = jax.random.split(check_rng_key(rng_key))
+        self.weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)
+
+    def __call__(self, x: Array) -> Array:
+        grid_shape = x.shape[1:-1]
+        axes = list(zip(*self.offsets, strict=True))
+        front = [max(0, -min(axis)) for axis in axes]
+        pads = [(f, max(0, max(axis))) for f, axis in zip(front, axes, strict=True)]
+        padded = jnp.pad(x, [(0, 0), *pads, (0, 0)])
+        copies = []
+        for offset in self.offsets:
+            start = [f + o for f, o in zip(front, offset, strict=True)]
+            window = tuple(slice(s, s + n) for s, n in zip(start, grid_shape, strict=True))
+            copies.append(padded[(slice(None), *window)])
+        return jnp.concatenate(copies, -1) @ self._matrix() + self.bias
+
+    def _matrix(self) -> Array:
+        """The weights as one matrix, of shifted copies side by side."""
+        return self.weight.transpose(2, 1, 0).reshape(-1, self.weight.shape[0])
+
+    def init_buffer(self, num_rows: int, grid_shape: tuple[int, ...]) -> Array:
+        """Return a ring of past inputs; see :func:`tap_table`."""
+        length = tap_table(grid_shape, self.offsets)[1]
+        return {
+            "ring": jnp.zeros((length + 1, num_rows, self.in_channels), self.weight.dtype),
+            "table": jnp.asarray(tap_table(grid_shape, self.offsets)[0], jnp.int32),
+        }
+
+    def step(self, buffer: dict, x: Array, index: Array, lag: int = 0) -> tuple[Array, dict]:
+        """Return the output at position ``index``, given the input at ``index - lag``."""
+        length = buffer["ring"].shape[0] - 1
+        ring = buffer["ring"].at[(index - lag) % length].set(x)
+        slots = buffer["table"][index]
+        taps = jnp.concatenate([ring[slots[k]] for k in range(len(self.offsets))], -1)
+        return taps @ self._matrix() + self.bias, {**buffer, "ring": ring}

@@ -1,0 +1,128 @@
+"""PixelCNN: residual masked convolutions."""
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+from jax import Array
+from jax.nn import relu
+
+from .._numerics.checks import check_positive_int
+from .._numerics.orders import causal_offsets
+from ..ops._random import check_rng_key
+from ._linear import Linear
+from .autoregressive_network import AutoregressiveNetwork, Stepper, at, whole
+from .causal_convolution import CausalConv
+
+__all__ = ["PixelCNN"]
+
+
+class PixelCNN(AutoregressiveNetwork):
+    r"""A stack of masked convolutions with residual connections.
+
+    A masked ``kernel_size`` x ``kernel_size`` convolution of earlier positions, then blocks of
+    :math:`h + W_3 * \mathrm{relu}(W_2 * \mathrm{relu}(W_1 * \mathrm{relu}(h)))` with 1x1, masked 3x3 and
+    1x1 convolutions, then two 1x1 ones. Positions to the right in the rows above may fall into a
+    blind spot; see :class:`GatedPixelCNN`.
+
+    Args:
+        rng_key: random key of the starting weights.
+        grid_shape: shape of the grid, of one to three axes.
+        num_params: parameters of one position.
+        hidden_dim: width ``h`` inside a block; between blocks it is ``2 h``.
+        num_blocks: number of blocks.
+        in_channels: numbers of one position.
+        context_dim: size of the context, 0 for none; it enters the masked convolutions of blocks.
+        context_kind: ``'vector'``, ``'label'`` or ``'image'``.
+        kernel_size: odd size of the first kernel.
+        head_dim: width of the last hidden layer, default ``2 h``.
+
+    Shape:
+        ``(..., *grid_shape, in_channels)`` to ``(..., *grid_shape, num_params)``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> PixelCNN(jax.random.key(0), (8, 8), num_params=17)(jnp.zeros((5, 8, 8, 1))).shape
+        (5, 8, 8, 17)
+
+    References:
+        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks, section 3.4
+        and table 1.
+    """
+
+    first: CausalConv
+    blocks: tuple["_Block", ...]
+    head: Linear
+    last: Linear
+
+    def __init__(
+        self,
+        rng_key: Array,
+        grid_shape: Sequence[int],
+        num_params: int = 1,
+        hidden_dim: int = 16,
+        num_blocks: int = 7,
+        in_channels: int = 1,
+        context_dim: int = 0,
+        context_kind: str = "vector",
+        kernel_size: int = 7,
+        head_dim: int | None = None,
+    ):
+        super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
+        width = 2 * check_positive_int("hidden_dim", hidden_dim)
+        num_axes = len(self.grid_shape)
+        num_blocks = check_positive_int("num_blocks", num_blocks)
+        keys = jax.random.split(check_rng_key(rng_key), num_blocks + 3)
+        self.first = CausalConv(
+            keys[0],
+            in_channels,
+            width,
+            causal_offsets((kernel_size,) * num_axes, include_center=False),
+        )
+        offsets = causal_offsets((3,) * num_axes, include_center=True)
+        self.blocks = tuple(_Block(key, hidden_dim, offsets, context_dim) for key in keys[3:])
+        head_dim = width if head_dim is None else check_positive_int("head_dim", head_dim)
+        self.head = Linear(keys[1], width, head_dim)
+        self.last = Linear(keys[2], head_dim, num_params)
+
+    def _apply(self, x: Array, features: Array | None, conv: Callable) -> Array:
+        h = conv(self.first, x, lag=1)
+        for block in self.blocks:
+            h = block(h, features, conv)
+        return self.last(relu(self.head(relu(h))))
+
+    def run(self, x, features):
+        return self._apply(x, features, whole)
+
+    def init_cache(self, num_rows: int, context: Array | None = None) -> dict:
+        """Return the past inputs of every masked convolution."""
+        convs = [self.first, *(block.masked for block in self.blocks)]
+        buffers = [conv.init_buffer(num_rows, self.grid_shape) for conv in convs]
+        return {"buffers": buffers, "features": self.features_in_turn(context)}
+
+    def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
+        stepper = Stepper(cache["buffers"], index)
+        params = self._apply(previous, at(cache["features"], index), stepper)
+        return params, {**cache, "buffers": stepper.done}
+
+
+class _Block(eqx.Module):
+    narrow: Linear
+    masked: CausalConv
+    widen: Linear
+    context_layer: Linear | None
+
+    def __init__(self, rng_key: Array, hidden_dim: int, offsets: Sequence, context_dim: int):
+        keys = jax.random.split(rng_key, 4)
+        self.narrow = Linear(keys[0], 2 * hidden_dim, hidden_dim)
+        self.masked = CausalConv(keys[1], hidden_dim, hidden_dim, offsets)
+        self.widen = Linear(keys[2], hidden_dim, 2 * hidden_dim)
+        self.context_layer = None
+        if context_dim:
+            self.context_layer = Linear(keys[3], context_dim, hidden_dim, use_bias=False)
+
+    def __call__(self, h: Array, features: Array | None, conv: Callable) -> Array:
+        y = conv(self.masked, relu(self.narrow(relu(h))))
+        if features is not None:
+            y = y + self.context_layer(features)
+        return h + self.widen(relu(y))

@@ -1,0 +1,106 @@
+"""Elements of an event: one after another along an axis, and as inputs of a network."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from pyro.distributions import constraints
+from torch import Tensor, nn
+
+from .conditionals import Conditional
+
+__all__ = ["Elements", "check_event_shape", "check_mask", "no_step_message"]
+
+
+def check_event_shape(network, conditional: Conditional, event_shape: Sequence[int]):
+    """Return the event shape, if network and conditional fit it and each other."""
+    event_shape, element = tuple(event_shape), tuple(conditional.event_shape)
+    size = math.prod(network.grid_shape)
+    if event_shape[: len(element)] != element or math.prod(event_shape) != size * math.prod(element):
+        raise ValueError(
+            f"event_shape must be {element} followed by a shape of {size} positions, got "
+            f"{event_shape}; see grid_shape of the network and event_shape of the conditional."
+        )
+    if network.num_params != conditional.num_params:
+        raise ValueError(
+            f"network must have num_params={conditional.num_params}, those of the conditional, "
+            f"got {network.num_params}; build it with them."
+        )
+    return event_shape
+
+
+def no_step_message(network) -> str:
+    """Return the warning about a network that cannot go step by step."""
+    return (
+        f"{type(network).__name__} has no step: every position of a sample takes a full pass. Give "
+        "the network init_cache and step."
+    )
+
+
+def check_mask(mask: Tensor) -> Tensor:
+    """Return which elements are given, from booleans ``(positions, *element shape)``."""
+    mask = mask.reshape(len(mask), -1)
+    if bool((mask.any(-1) != mask.all(-1)).any()):
+        raise ValueError(
+            "mask must hold all channels of a position or none, got some; give whole positions."
+        )
+    return mask.all(-1)
+
+
+class Elements:
+    """How an event falls into elements, and how these enter a network.
+
+    Args:
+        conditional: the distribution of one element.
+        event_shape: shape of an event, the axes of an element first.
+        in_channels: numbers of one element that the network takes.
+    """
+
+    def __init__(self, conditional: Conditional, event_shape: tuple[int, ...], in_channels: int):
+        self.event_shape, self.shape = event_shape, tuple(conditional.event_shape)
+        self.ndim = 1 + len(self.shape)
+        self.support = conditional(torch.zeros(conditional.num_params)).support
+        support = self.support
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        self.bounds = None
+        if hasattr(support, "upper_bound") and hasattr(support, "lower_bound") and self.is_discrete:
+            self.bounds = int(support.lower_bound), int(support.upper_bound)
+        size = math.prod(self.shape)
+        count = self.bounds[1] - self.bounds[0] + 1 if self.bounds else 0
+        self.is_one_hot = in_channels != size and not self.shape and in_channels == count
+        if in_channels != size and not self.is_one_hot:
+            raise ValueError(
+                f"network must have in_channels={size}"
+                + (f" or {count}" if count and not self.shape else "")
+                + f" for elements of shape {self.shape}, got {in_channels}; build it with these."
+            )
+
+    @property
+    def is_discrete(self) -> bool:
+        return self.support.is_discrete
+
+    def split(self, value: Tensor) -> Tensor:
+        """Turn ``(..., *event_shape)`` into ``(..., positions, *element shape)``."""
+        leading = value.shape[: value.ndim - len(self.event_shape)]
+        value = value.reshape(leading + self.shape + (-1,))
+        return value.movedim(-2, -1) if self.shape else value
+
+    def join(self, elements: Tensor) -> Tensor:
+        """Turn ``(..., positions, *element shape)`` into ``(..., *event_shape)``."""
+        leading = elements.shape[: elements.ndim - self.ndim]
+        if self.shape:
+            elements = elements.movedim(-1, -2)
+        return elements.reshape(leading + self.event_shape)
+
+    def encode(self, elements: Tensor, network: nn.Module) -> Tensor:
+        """Turn elements ``(..., *element shape)`` into inputs ``(..., in_channels)``."""
+        dtype = next(network.parameters()).dtype
+        if self.is_one_hot:
+            places = elements.long() - self.bounds[0]
+            return nn.functional.one_hot(places, self.bounds[1] - self.bounds[0] + 1).to(dtype)
+        x = elements.to(dtype)
+        if self.bounds is not None and self.bounds[1] - self.bounds[0] > 1:
+            low, high = self.bounds
+            x = (2.0 * x - low - high) / (high - low)
+        return x if self.shape else x.unsqueeze(-1)

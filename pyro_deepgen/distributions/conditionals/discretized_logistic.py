@@ -1,0 +1,107 @@
+"""Whole numbers in a range."""
+
+from dataclasses import dataclass
+
+from pyro.distributions import Distribution
+from torch import Tensor
+
+from ..._numerics.checks import check_levels, check_positive_int
+from ...ops.scales import bounded_scale
+from ..discretized import DiscretizedLogistic, DiscretizedLogisticMixture
+from .base import Conditional
+from .mixture import MixtureConditional
+
+__all__ = ["DiscretizedLogisticConditional", "DiscretizedLogisticMixtureConditional"]
+
+# of values rescaled to [-1, 1], as PixelCNN++ has it
+MIN_SCALE = 1e-3
+
+
+@dataclass(frozen=True)
+class DiscretizedLogisticConditional(Conditional):
+    r"""A discretised logistic variable, by its location and a number :math:`a` for its scale.
+
+    Both are in units of the values rescaled to :math:`[-1, 1]`; the scale is :math:`10^{-3} +
+    e^{30 \tanh(a / 30)}`.
+
+    Args:
+        low: lowest value.
+        high: highest value, above ``low``.
+
+    Example:
+        >>> import torch
+        >>> DiscretizedLogisticConditional(0, 16)(torch.zeros(5, 2)).batch_shape
+        torch.Size([5])
+    """
+
+    low: int = 0
+    high: int = 255
+
+    def __post_init__(self):
+        check_levels(self.low, self.high)
+
+    @property
+    def num_params(self) -> int:
+        return 2
+
+    def __call__(self, params: Tensor) -> Distribution:
+        scale = bounded_scale(params[..., 1], MIN_SCALE)
+        return DiscretizedLogistic(params[..., 0], scale, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class DiscretizedLogisticMixtureConditional(Conditional):
+    """A mixture of discretised logistic variables over the channels of a pixel.
+
+    With several channels a component's channel has a location that is linear in those before it,
+    with coefficients between -1 and 1.
+
+    Args:
+        num_components: number ``K`` of components.
+        low: lowest value.
+        high: highest value, above ``low``.
+        channels: number ``C`` of channels; an element has shape ``()`` if it is 1, else ``(C,)``.
+
+    Example:
+        >>> import torch
+        >>> conditional = DiscretizedLogisticMixtureConditional(5, channels=3)
+        >>> conditional.num_params, conditional(torch.zeros(4, 50)).event_shape
+        (50, torch.Size([3]))
+
+    References:
+        Salimans et al. 2017, PixelCNN++, sections 2.1 and 2.2.
+    """
+
+    num_components: int
+    low: int = 0
+    high: int = 255
+    channels: int = 1
+
+    def __post_init__(self):
+        check_positive_int("num_components", self.num_components)
+        check_levels(self.low, self.high)
+        check_positive_int("channels", self.channels)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return () if self.channels == 1 else (self.channels,)
+
+    @property
+    def num_params(self) -> int:
+        channels = self.channels
+        return self.num_components * (1 + 2 * channels + channels * (channels - 1) // 2)
+
+    def __call__(self, params: Tensor) -> Distribution:
+        count, channels = self.num_components, self.channels
+        if channels == 1:
+            component = DiscretizedLogisticConditional(self.low, self.high)
+            return MixtureConditional(component, count)(params)
+        parts = params[..., count:].reshape((*params.shape[:-1], count, -1))
+        return DiscretizedLogisticMixture(
+            params[..., :count],
+            parts[..., :channels],
+            bounded_scale(parts[..., channels : 2 * channels], MIN_SCALE),
+            parts[..., 2 * channels :].tanh(),
+            self.low,
+            self.high,
+        )

@@ -1,0 +1,75 @@
+"""Real numbers."""
+
+from dataclasses import dataclass
+
+from pyro import distributions as dist
+from pyro.distributions import Distribution
+from torch import Tensor
+
+from ..._numerics.checks import check_positive
+from ...ops.scales import bounded_scale, check_scale_range
+from .base import Conditional
+
+__all__ = ["NormalConditional", "StudentTConditional"]
+
+
+@dataclass(frozen=True)
+class NormalConditional(Conditional):
+    r"""A normal variable, by its location and a number :math:`a` for its scale.
+
+    The scale is :math:`s_0 + e^{30 \tanh(a / 30)}`, or :math:`s_0 + (s_1 - s_0)\, \sigma(a)` if
+    there is an upper limit.
+
+    Args:
+        min_scale: lower limit :math:`s_0` of the scale, at least 0.
+        max_scale: upper limit :math:`s_1`, or None.
+
+    Example:
+        >>> import torch
+        >>> NormalConditional(min_scale=0.5)(torch.zeros(2)).scale.item()
+        1.5
+    """
+
+    min_scale: float = 1e-3
+    max_scale: float | None = None
+
+    def __post_init__(self):
+        check_scale_range(self.min_scale, self.max_scale)
+
+    @property
+    def num_params(self) -> int:
+        return 2
+
+    def __call__(self, params: Tensor) -> Distribution:
+        scale = bounded_scale(params[..., 1], self.min_scale, self.max_scale)
+        return dist.Normal(params[..., 0], scale)
+
+
+@dataclass(frozen=True)
+class StudentTConditional(Conditional):
+    r"""A Student-t variable, by its location and numbers for its scale and degrees of freedom.
+
+    The scale is :math:`s_0 + e^{30 \tanh(a / 30)}`; of the degrees of freedom, there are
+    :math:`1 + 9\, e^{30 \tanh(b / 30)}`, so that the mean exists.
+
+    Args:
+        min_scale: lower limit :math:`s_0` of the scale, positive.
+
+    Example:
+        >>> import torch
+        >>> StudentTConditional()(torch.zeros(3)).df.item()
+        10.0
+    """
+
+    min_scale: float = 1e-3
+
+    def __post_init__(self):
+        check_positive("min_scale", self.min_scale)
+
+    @property
+    def num_params(self) -> int:
+        return 3
+
+    def __call__(self, params: Tensor) -> Distribution:
+        df = 1.0 + bounded_scale(params[..., 2]) * 9.0
+        return dist.StudentT(df, params[..., 0], bounded_scale(params[..., 1], self.min_scale))

@@ -1,0 +1,110 @@
+"""PixelCNN: residual masked convolutions."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from .._numerics.checks import check_positive_int
+from .._numerics.orders import causal_offsets
+from .autoregressive_network import AutoregressiveNetwork, Stepper, at, whole
+from .causal_convolution import CausalConv
+
+__all__ = ["PixelCNN"]
+
+
+class PixelCNN(AutoregressiveNetwork):
+    r"""A stack of masked convolutions with residual connections.
+
+    A masked ``kernel_size`` x ``kernel_size`` convolution of earlier positions, then blocks of
+    :math:`h + W_3 * \mathrm{relu}(W_2 * \mathrm{relu}(W_1 * \mathrm{relu}(h)))` with 1x1, masked 3x3 and
+    1x1 convolutions, then two 1x1 ones. Positions to the right in the rows above may fall into a
+    blind spot; see :class:`GatedPixelCNN`.
+
+    Args:
+        grid_shape: shape of the grid, of one to three axes.
+        num_params: parameters of one position.
+        hidden_dim: width ``h`` inside a block; between blocks it is ``2 h``.
+        num_blocks: number of blocks.
+        in_channels: numbers of one position.
+        context_dim: size of the context, 0 for none; it enters the masked convolutions of blocks.
+        context_kind: ``'vector'``, ``'label'`` or ``'image'``.
+        kernel_size: odd size of the first kernel.
+        head_dim: width of the last hidden layer, default ``2 h``.
+
+    Shape:
+        ``(..., *grid_shape, in_channels)`` to ``(..., *grid_shape, num_params)``.
+
+    Example:
+        >>> import torch
+        >>> PixelCNN((8, 8), num_params=17)(torch.zeros(5, 8, 8, 1)).shape
+        torch.Size([5, 8, 8, 17])
+
+    References:
+        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks, section 3.4
+        and table 1.
+    """
+
+    def __init__(
+        self,
+        grid_shape: Sequence[int],
+        num_params: int = 1,
+        hidden_dim: int = 16,
+        num_blocks: int = 7,
+        in_channels: int = 1,
+        context_dim: int = 0,
+        context_kind: str = "vector",
+        kernel_size: int = 7,
+        head_dim: int | None = None,
+    ):
+        super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
+        width = 2 * check_positive_int("hidden_dim", hidden_dim)
+        num_axes = len(self.grid_shape)
+        self.first = CausalConv(
+            in_channels, width, causal_offsets((kernel_size,) * num_axes, include_center=False)
+        )
+        offsets = causal_offsets((3,) * num_axes, include_center=True)
+        self.blocks = nn.ModuleList(
+            _Block(hidden_dim, offsets, context_dim)
+            for _ in range(check_positive_int("num_blocks", num_blocks))
+        )
+        head_dim = width if head_dim is None else check_positive_int("head_dim", head_dim)
+        self.head = nn.Linear(width, head_dim)
+        self.last = nn.Linear(head_dim, num_params)
+
+    def _apply(self, x: Tensor, features: Tensor | None, conv: Callable) -> Tensor:
+        h = conv(self.first, x, lag=1)
+        for block in self.blocks:
+            h = block(h, features, conv)
+        return self.last(relu(self.head(relu(h))))
+
+    def run(self, x, features):
+        return self._apply(x, features, whole)
+
+    def init_cache(self, num_rows: int, context: Tensor | None = None) -> dict:
+        """Return the past inputs of every masked convolution."""
+        convs = [self.first, *(block.masked for block in self.blocks)]
+        buffers = [conv.init_buffer(num_rows, self.grid_shape) for conv in convs]
+        return {"buffers": buffers, "features": self.features_in_turn(context)}
+
+    def step(self, cache: dict, previous: Tensor, index: int) -> tuple[Tensor, dict]:
+        stepper = Stepper(cache["buffers"], index)
+        params = self._apply(previous, at(cache["features"], index), stepper)
+        return params, {**cache, "buffers": stepper.done}
+
+
+class _Block(nn.Module):
+    def __init__(self, hidden_dim: int, offsets: Sequence, context_dim: int):
+        super().__init__()
+        self.narrow = nn.Linear(2 * hidden_dim, hidden_dim)
+        self.masked = CausalConv(hidden_dim, hidden_dim, offsets)
+        self.widen = nn.Linear(hidden_dim, 2 * hidden_dim)
+        self.context_layer = None
+        if context_dim:
+            self.context_layer = nn.Linear(context_dim, hidden_dim, bias=False)
+
+    def forward(self, h: Tensor, features: Tensor | None, conv: Callable) -> Tensor:
+        y = conv(self.masked, relu(self.narrow(relu(h))))
+        if features is not None:
+            y = y + self.context_layer(features)
+        return h + self.widen(relu(y))

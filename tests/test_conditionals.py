@@ -1,0 +1,186 @@
+"""Conditionals, discretised distributions and networks whose call gives a distribution."""
+
+import numpy as np
+import pytest
+from registry_conditionals import CONDITIONALS, covered_conditionals
+from scipy import stats
+from test_surface import PACKAGES, exported
+
+DISCRETE = [case for case in CONDITIONALS if case.values is not None]
+
+
+def build(backend, case):
+    return case.build(backend.load("distributions.conditionals"))
+
+
+def params_of(backend, case, *batch_shape):
+    rng = np.random.default_rng(3)
+    return backend.array(0.5 * rng.standard_normal((*batch_shape, case.num_params)))
+
+
+def score(backend, case, d, values):
+    """Log-probabilities of values as the host takes them."""
+    if backend.name == "pyro":
+        return backend.numpy(d.log_prob(backend.array(values)))
+    values = backend.array(values) if case.values is None else backend.jnp.asarray(values)
+    return backend.numpy(backend._jitted("log_prob")(d, values))
+
+
+@pytest.mark.parametrize("host", PACKAGES)
+def test_every_conditional_has_a_case(host):
+    assert set(exported(PACKAGES[host], "distributions.conditionals")) == covered_conditionals()
+
+
+@pytest.mark.parametrize("case", CONDITIONALS, ids=str)
+def test_shapes_and_sizes(backend, case):
+    conditional = build(backend, case)
+    assert (conditional.num_params, conditional.event_shape) == (case.num_params, case.event_shape)
+    assert hash(conditional) == hash(build(backend, case)) and conditional == build(backend, case)
+    d = conditional(params_of(backend, case, 4, 2))
+    assert (tuple(d.batch_shape), tuple(d.event_shape)) == ((4, 2), case.event_shape)
+    assert tuple(d.expand((5, 4, 2)).batch_shape) == (5, 4, 2)
+
+
+@pytest.mark.parametrize("case", CONDITIONALS, ids=str)
+def test_twins_agree(both, case):
+    scores = []
+    for backend in both:
+        d = build(backend, case)(params_of(backend, case, 6))
+        values = case.values
+        if values is None:
+            values = np.random.default_rng(4).standard_normal((9, *case.event_shape))
+        scores.append(score(backend, case, d, values[:, None]))
+    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", DISCRETE, ids=str)
+def test_probabilities_sum_to_one_and_samples_follow_them(backend, case):
+    d = build(backend, case)(params_of(backend, case))
+    pmf = np.exp(score(backend, case, d, case.values))
+    np.testing.assert_allclose(pmf.sum(), 1.0, rtol=1e-12)
+    num_samples = 20_000
+    draws = backend.draw(d, (num_samples,)).reshape(num_samples, -1)
+    cells = case.values.reshape(len(case.values), -1)
+    counts = np.array([(draws == cell).all(-1).sum() for cell in cells])
+    assert counts.sum() == num_samples
+    common = pmf * num_samples > 5
+    chi2 = (np.square(counts - pmf * num_samples) / (pmf * num_samples))[common].sum()
+    assert stats.chi2.sf(chi2, common.sum() - 1) > 1e-4
+
+
+SCALES = [1e-4, 1e-2, 1.0, 1e2]
+
+
+@pytest.mark.parametrize("low, high", [(0, 255), (-3, 2), (0, 1)])
+def test_discretised_logistic_is_the_difference_of_the_distribution_function(backend, low, high):
+    loc, scale = np.meshgrid([-1.3, -0.2, 0.0, 0.9], SCALES)
+    values = np.arange(low, high + 1)[:, None, None]
+    d = backend.D.DiscretizedLogistic(backend.array(loc), backend.array(scale), low, high)
+    log_pmf = backend.numpy(d.log_prob(backend.array(values)))
+    np.testing.assert_allclose(np.exp(log_pmf).sum(0), 1.0, rtol=1e-12)
+    assert np.isfinite(log_pmf).all()
+    edges = 2.0 * (np.arange(low, high) + 0.5 - low) / (high - low) - 1.0
+    cdf = stats.logistic.cdf(edges[:, None, None], loc, scale)
+    cdf = np.concatenate([0 * cdf[:1], cdf, 0 * cdf[:1] + 1])
+    np.testing.assert_allclose(np.exp(log_pmf), np.diff(cdf, axis=0), atol=1e-12)
+    np.testing.assert_allclose(backend.numpy(d.cdf(backend.array(values))), cdf[1:], atol=1e-12)
+    mean = (np.diff(cdf, axis=0) * values).sum(0)
+    np.testing.assert_allclose(backend.numpy(d.mean), mean, atol=1e-9)
+    variance = (np.diff(cdf, axis=0) * np.square(values - mean)).sum(0)
+    np.testing.assert_allclose(backend.numpy(d.variance), variance, atol=1e-8)
+
+
+def test_gradients_are_finite_in_single_precision(backend32):
+    backend = backend32
+    values = np.array([0.0, 1.0, 128.0, 254.0, 255.0])[:, None, None]
+    loc, scale = np.meshgrid([-3.0, -1.0, 0.0, 1.0, 30.0], SCALES)
+
+    def total(log_scale, loc):
+        scale = np.e**log_scale
+        d = backend.D.DiscretizedLogistic(loc, scale, 0, 255)
+        return d.log_prob(backend.array(values)).sum()
+
+    arrays = (backend.array(np.log(scale)), backend.array(loc))
+    if backend.name == "numpyro":
+        found = backend.jax.grad(total, (0, 1))(*arrays)
+    else:
+        arrays = [a.requires_grad_() for a in arrays]
+        found = backend.torch.autograd.grad(total(*arrays), arrays)
+    assert all(np.isfinite(backend.numpy(g)).all() for g in found)
+
+
+def test_errors_of_discretised_distributions(backend):
+    D, zero = backend.D, backend.array(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="high must be above low=3, got 3"):
+        D.DiscretizedLogistic(zero, zero + 1, 3, 3)
+    with pytest.raises(ValueError, match="3 and 3 entries"):
+        D.DiscretizedLogisticMixture(zero[:, 0], zero, zero + 1, zero[:, :2])
+    d = D.DiscretizedLogistic(zero, zero + 1, 0, 3, validate_args=True)
+    if backend.name == "pyro":
+        with pytest.raises(ValueError, match="support"):
+            d.log_prob(zero + 0.5)
+    else:
+        with pytest.warns(UserWarning, match="Out-of-support"):
+            d.log_prob(zero + 0.5)
+
+
+LAYOUTS = [
+    # event shape, channels first, conditional, shape of what the network gives, event shape
+    ((2, 3), False, ("NormalConditional",), (12,), (2, 3)),
+    ((), False, ("MultivariateNormalConditional", 3), (9,), (3,)),
+    ((2, 4, 5), True, ("NormalConditional",), (4, 4, 5), (2, 4, 5)),
+    ((4, 5), True, ("DiscretizedLogisticMixtureConditional", 2, 0, 3, 3), (20, 4, 5), (4, 5, 3)),
+]
+
+
+@pytest.mark.parametrize("event_shape, channels_first, conditional, given, event", LAYOUTS)
+def test_layouts_of_networks(backend, event_shape, channels_first, conditional, given, event):
+    name, *args = conditional
+    conditional = getattr(backend.load("distributions.conditionals"), name)(*args)
+    params = np.random.default_rng(0).standard_normal((7, 2, *given))
+    decoder = backend.D.ConditionalDistribution(
+        lambda x: backend.array(params), conditional, event_shape, channels_first
+    )
+    d = decoder(None)
+    assert (tuple(d.batch_shape), tuple(d.event_shape)) == ((7, 2), event)
+    # one element by hand
+    count = conditional.num_params
+    if not channels_first:
+        one = params[0, 1].reshape(-1, count)[0]
+    elif conditional.event_shape:
+        one = params[0, 1, :, 0, 0]
+    else:
+        one = params[0, 1, :count, 0, 0]
+    expected = conditional(backend.array(one))
+    x = backend.draw(d)
+    inner = d.base_dist if event_shape else d
+    index = (0, 1) + (0,) * len(event_shape)
+    found = backend.numpy(inner.log_prob(backend.array(x)))[index]
+    np.testing.assert_allclose(found, backend.numpy(expected.log_prob(backend.array(x[index]))))
+
+
+def test_errors_of_conditional_distributions(backend):
+    D, c = backend.D, backend.load("distributions.conditionals")
+    with pytest.raises(TypeError, match="conditional must be a Conditional"):
+        D.ConditionalDistribution(lambda x: x, "bernoulli")
+    decoder = D.ConditionalDistribution(lambda x: x, c.BernoulliConditional(), (3,))
+    with pytest.raises(ValueError, match=r"shape \(3,\) after the batch shape, got \(5, 4\)"):
+        decoder(backend.array(np.zeros((5, 4))))
+    for wrong in (lambda: c.CategoricalConditional(0), lambda: c.NormalConditional(0.2, 0.1)):
+        with pytest.raises(ValueError, match="must be"):
+            wrong()
+
+
+@pytest.mark.parametrize("case", [DISCRETE[2], DISCRETE[4]], ids=str)
+def test_jit_and_vmap_over_the_distribution(jax_backend, case):
+    jax, jnp = jax_backend.jax, jax_backend.jnp
+    conditional, params = build(jax_backend, case), params_of(jax_backend, case, 6)
+    x = jnp.asarray(case.values[:6])
+    expected = conditional(params).log_prob(x)
+    np.testing.assert_allclose(jax.jit(lambda d: d.log_prob(x))(conditional(params)), expected)
+    # the object built under vmap, and handed to another
+    mapped = jax.vmap(conditional)(params)
+    found = jax.vmap(lambda d, x: d.log_prob(x))(mapped, x)
+    np.testing.assert_allclose(found, expected)
+    draws = jax.jit(lambda d, k: d.sample(k, (3,)))(conditional(params), jax_backend.key())
+    assert draws.shape == (3, 6, *case.event_shape)
