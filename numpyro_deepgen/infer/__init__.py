@@ -27,6 +27,7 @@ from .importance import ImportanceResult, importance_resample
 from .local import LocalFlow
 from .mcmc import FlowIndependence
 from .starts import StartReport
+from .top_down import TopDown
 from .training import FitError, FitResult, fit
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "STLELBO",
     "StartReport",
     "TemperedELBO",
+    "TopDown",
     "Uniformity",
     "WAEMMD",
     "annealed_particles",

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro
-from jax import Array, random
+from jax import Array, lax, random
 from numpyro import handlers
 from numpyro.contrib.module import eqx_module
 from numpyro.infer.autoguide import AutoContinuous, AutoGuide
@@ -192,7 +192,7 @@ class AutoFlow(AutoContinuous):
             self._stand_on(flow_key, Gaussian(loc, jnp.full_like(loc, INIT_SCALE)))
             self.init_report = StartReport(chosen="init_loc")
         self._space = LatentSpace(self.prototype_trace, self._init_locs)
-        local.build(local_key, args, kwargs, loc, jnp.ones_like(loc))
+        local.build(local_key, args, kwargs, self.latent_dim)
         self.local = local
 
     def __call__(self, *args, **kwargs) -> dict[str, Array]:
@@ -205,7 +205,7 @@ class AutoFlow(AutoContinuous):
         if self.latent_dim:
             with handlers.trace() as recorder:
                 values = super().__call__(*args, **kwargs)
-            z = recorder[f"_{self.prefix}_latent"]["value"]
+            z = _centred(self.flow(), recorder[f"_{self.prefix}_latent"]["value"])
         return values | self.local.sample(z, {}, args, kwargs)
 
     def flow(self) -> Flow:
@@ -253,8 +253,9 @@ class AutoFlow(AutoContinuous):
         global_key, local_key = random.split(rng_key)
         z, values = None, {}
         if self.latent_dim:
-            z = self.get_posterior(params).sample(global_key, tuple(sample_shape))
-            values = self._space.constrain(z)[0]
+            flow = self.get_flow(params)
+            z = flow().sample(global_key, tuple(sample_shape))
+            values, z = self._space.constrain(z)[0], _centred(flow, z)
         with self._parameters(params):
             return values | self.local.draw(local_key, tuple(sample_shape), z, args, kwargs)
 
@@ -281,7 +282,8 @@ class AutoFlow(AutoContinuous):
         z, total = None, 0.0
         if self.latent_dim:
             z, log_det = self._space.unconstrain(samples)
-            total = self.get_posterior(params).log_prob(z) - log_det
+            flow = self.get_flow(params)
+            total, z = flow().log_prob(z) - log_det, _centred(flow, z)
         if self._local_settings is not None:
             with self._parameters(params):
                 total = total + self.local.log_density(samples, z, args, kwargs)
@@ -309,14 +311,25 @@ class AutoFlow(AutoContinuous):
         """
         z, values, levels = None, {}, jnp.asarray(quantiles)
         if self.latent_dim:
-            z = self.get_posterior(params).sample(random.key(0), (NUM_QUANTILE_SAMPLES,))
+            flow = self.get_flow(params)
+            z = flow().sample(random.key(0), (NUM_QUANTILE_SAMPLES,))
             values = self._space.constrain(jnp.quantile(z, levels.astype(z.dtype), axis=0))[0]
+            z = _centred(flow, z)
         if self._local_settings is not None:
             with self._parameters(params):
                 values |= self.local.quantiles(
                     random.key(1), levels, NUM_QUANTILE_SAMPLES, z, args, kwargs
                 )
         return values
+
+
+def _centred(flow: Flow, z: Array) -> Array:
+    """Globals as local guides see them, about where the flow takes zero.
+
+    What follows them does then not follow where all of them lie.
+    """
+    centre = Compose(flow.transforms)(jnp.zeros(z.shape[-1], z.dtype))
+    return z - lax.stop_gradient(centre)
 
 
 def _build_flow(flow: Flow | Callable, rng_key: Array, latent_dim: int) -> Flow:

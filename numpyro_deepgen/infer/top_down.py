@@ -9,7 +9,7 @@ from numpyro import handlers
 from numpyro.distributions import Distribution
 from numpyro.primitives import Messenger
 
-__all__ = ["AtValue", "TopDown", "find_top_down", "split_traces"]
+__all__ = ["AtValue", "TopDown", "check_fresh", "find_top_down", "split_traces"]
 
 
 class TopDown(Messenger):
@@ -103,11 +103,24 @@ def split_traces(trace: dict) -> tuple[dict, dict]:
     """The traces of the model and of the guide from that of an exposed top-down guide."""
     model, guide = {}, {}
     for name, site in trace.items():
-        prior = (site.get("infer") or {}).get("prior") if site["type"] == "sample" else None
+        infer = (site.get("infer") or {}) if site["type"] == "sample" else {}
+        if infer.get("is_auxiliary"):
+            # drawn before, with its density where it is used
+            continue
+        prior = infer.get("prior")
         model[name] = site if prior is None else {**site, "fn": prior, "intermediates": []}
         if site["type"] != "sample" or not site["is_observed"]:
             guide[name] = site
     return model, guide
+
+
+def check_fresh(name: str, fn: Distribution) -> None:
+    """Raise for a site whose value was drawn before, in a gradient at given draws."""
+    if isinstance(fn, AtValue):
+        raise ValueError(
+            f"gradient must be 'plain' for a guide that draws from the bottom up first, got site "
+            f"{name!r} drawn before; pass gradient='plain'."
+        )
 
 
 class AtValue(Distribution):

@@ -13,6 +13,8 @@ from .checks import check_choice, check_dims, check_permutation, check_positive_
 
 __all__ = [
     "causal_offsets",
+    "check_image_grid",
+    "left_offsets",
     "raster_order",
     "random_order",
     "resolve_orders",
@@ -158,6 +160,24 @@ def row_offsets(kernel_size: int, last_row: int) -> Offsets:
     reach = _half("kernel_size", kernel_size)
     rows = range(min(-reach, last_row), last_row + 1)
     return tuple(product(rows, range(-reach, reach + 1)))
+
+
+def left_offsets(kernel_size: int, include_center: bool) -> Offsets:
+    """Return the offsets to the left in the same row, of a kernel of two axes.
+
+    Args:
+        kernel_size: odd size; half of it is the reach.
+        include_center: whether the position itself is one of them.
+    """
+    return tuple((0, o) for o in range(-_half("kernel_size", kernel_size), int(include_center)))
+
+
+def check_image_grid(grid_shape: tuple[int, ...]) -> None:
+    """Raise unless a grid has two axes."""
+    if len(grid_shape) != 2:
+        raise ValueError(
+            f"grid_shape must have two axes, got {grid_shape}; pass for example (28, 28)."
+        )
 
 
 @lru_cache(maxsize=512)

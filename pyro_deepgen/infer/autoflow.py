@@ -170,7 +170,7 @@ class AutoFlow(AutoContinuous):
             self._stand_on(Gaussian(loc, torch.full_like(loc, INIT_SCALE)))
             self.init_report = StartReport(chosen="init_loc")
         self._space = LatentSpace(self.prototype_trace)
-        local.build(args, kwargs, loc, torch.ones_like(loc))
+        local.build(args, kwargs, len(loc))
         self.local = local
 
     def _check_plates(self) -> None:
@@ -195,7 +195,18 @@ class AutoFlow(AutoContinuous):
                 values = super().forward(*args, **kwargs)
             z = recorder.trace.nodes[f"_{self._pyro_name}_latent"]["value"]
         plates = dict(self._create_plates(*args, **kwargs) if z is None else self.plates)
-        return values | self.local.sample(self._pyro_name, z, plates, args, kwargs)
+        return values | self.local.sample(self._pyro_name, self._centred(z), plates, args, kwargs)
+
+    @torch.no_grad()
+    def _centre(self, like: Tensor) -> Tensor:
+        return self.get_transform()(like.new_zeros(self.latent_dim))
+
+    def _centred(self, z: Tensor | None) -> Tensor | None:
+        """Globals as local guides see them, about where the flow takes zero.
+
+        What follows them does then not follow where all of them lie.
+        """
+        return None if z is None else z - self._centre(z)
 
     def get_base_dist(self):
         """Return the base distribution of the flow."""
@@ -225,7 +236,7 @@ class AutoFlow(AutoContinuous):
                 z = self.get_posterior().sample(sample_shape)
                 values = self._space.constrain(z)[0]
             if self._local_settings is not None:
-                values |= self.local.draw(sample_shape, z, args, kwargs)
+                values |= self.local.draw(sample_shape, self._centred(z), args, kwargs)
             return values
 
     def log_density(self, samples: dict[str, Tensor], *args, **kwargs) -> Tensor:
@@ -247,7 +258,7 @@ class AutoFlow(AutoContinuous):
                 z, log_det = self._space.unconstrain(samples)
                 total = self.get_posterior().log_prob(z) - log_det
             if self._local_settings is not None:
-                total = total + self.local.log_density(samples, z, args, kwargs)
+                total = total + self.local.log_density(samples, self._centred(z), args, kwargs)
         return total
 
     def median(self, *args, **kwargs) -> dict[str, Tensor]:
@@ -275,6 +286,7 @@ class AutoFlow(AutoContinuous):
                 z = self.get_posterior().sample((NUM_QUANTILE_SAMPLES,))
                 values = self._space.constrain(z.quantile(levels.to(z), 0))[0]
             if self._local_settings is not None:
+                z = self._centred(z)
                 values |= self.local.quantiles(levels, NUM_QUANTILE_SAMPLES, z, args, kwargs)
         return values
 

@@ -9,7 +9,7 @@ from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-__all__ = ["AtValue", "TopDown"]
+__all__ = ["AtValue", "TopDown", "check_fresh"]
 
 
 class TopDown(GuideMessenger):
@@ -56,17 +56,32 @@ class TopDown(GuideMessenger):
             del self._posterior
 
     def _pyro_sample(self, msg) -> None:
-        if not (msg["is_observed"] or site_is_subsample(msg)):
-            self._state = msg["infer"].get("state")
-            super()._pyro_sample(msg)
+        if msg["is_observed"] or site_is_subsample(msg):
+            return
+        prior = msg["fn"]
+        msg["infer"]["prior"] = prior
+        found = self._posterior(msg["name"], prior, msg["infer"].pop("state", None))
+        posterior = prior if found is None else found
+        if posterior.batch_shape != prior.batch_shape:
+            shape = torch.broadcast_shapes(posterior.batch_shape, prior.batch_shape)
+            posterior = posterior.expand(shape)
+        msg["fn"] = posterior
 
     def get_posterior(self, name: str, prior: Distribution) -> Distribution:
-        """The posterior of a site."""
-        found = self._posterior(name, prior, self._state)
-        return prior if found is None else found
+        """The posterior of a site without a state."""
+        return self._posterior(name, prior, None)
 
     def __getstate__(self) -> dict:
-        return {k: v for k, v in vars(self).items() if k not in ("trace", "_state")}
+        return {k: v for k, v in vars(self).items() if k != "trace"}
+
+
+def check_fresh(name: str, fn: Distribution) -> None:
+    """Raise for a site whose value was drawn before, in a gradient at given draws."""
+    if isinstance(fn, AtValue):
+        raise ValueError(
+            f"gradient must be 'plain' for a guide that draws from the bottom up first, got site "
+            f"{name!r} drawn before; pass gradient='plain'."
+        )
 
 
 class AtValue(TorchDistribution):

@@ -8,7 +8,7 @@ from jax import Array, lax, random
 from numpyro import handlers
 from numpyro.primitives import Messenger
 
-from ..top_down import find_top_down, split_traces
+from ..top_down import check_fresh, find_top_down, split_traces
 from .sites import Plate, Site, TracePair, check_match
 
 __all__ = [
@@ -119,6 +119,9 @@ def scored_pair_at_draws(
     with DetachDraws(everywhere=False):
         first = run_with_params(handlers.seed(guide, guide_key), args, kwargs, params)
     mutable = _mutable(first)
+    for name, site in first.items():
+        if site["type"] == "sample":
+            check_fresh(name, site["fn"])
     values = {
         name: at(site["value"], site)
         for name, site in first.items()

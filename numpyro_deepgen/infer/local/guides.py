@@ -44,17 +44,15 @@ class LocalGuides:
         """Names of the local sites."""
         return [site.name for space in self.spaces.values() for site in space.sites]
 
-    def build(self, rng_key: Array, args: tuple, kwargs: dict, loc: Array, scale: Array) -> None:
+    def build(self, rng_key: Array, args: tuple, kwargs: dict, global_dim: int) -> None:
         """Build the guides from a first call's arguments.
 
         Args:
             rng_key: random key of the starting weights.
             args: positional arguments of the model.
             kwargs: keyword arguments of the model.
-            loc: where the globals start, shape ``(G,)``.
-            scale: how far apart their values are, shape ``(G,)``.
+            global_dim: number ``G`` of globals.
         """
-        self.global_loc, self.global_scale = loc, scale
         calls = plate_calls(self._model[0], self.spaces, args, kwargs)
         keys = random.split(rng_key, len(self.spaces))
         for key, (name, space) in zip(keys, self.spaces.items(), strict=True):
@@ -67,7 +65,7 @@ class LocalGuides:
                 args,
                 kwargs,
                 calls[name],
-                len(loc),
+                global_dim,
             )
             self.parts.append(part)
         self._remember(calls, args, kwargs)
@@ -88,13 +86,12 @@ class LocalGuides:
         """Sample the local sites inside their plates.
 
         Args:
-            z: globals that the flows see, or None.
+            z: globals that the flows see, about zero, or None.
             plates: plates that exist already, by name.
             args: positional arguments of the model.
             kwargs: keyword arguments of the model.
         """
         calls, values = self._calls_for(args, kwargs), {}
-        z = self._standardized(z)
         for part in self.parts:
             call = calls[part.space.name]
             values.update(part.sample(z, plates, call, args, kwargs))
@@ -104,7 +101,7 @@ class LocalGuides:
         self, rng_key: Array, sample_shape: tuple, z: Array | None, args: tuple, kwargs: dict
     ) -> dict[str, Array]:
         """Draw the local sites of all data passed, given draws of the globals."""
-        values, z = {}, self._standardized(z)
+        values = {}
         for key, part in zip(random.split(rng_key, len(self.parts)), self.parts, strict=True):
             u = part.draw(key, sample_shape, z, args, kwargs)
             values.update(part.space.constrain(u)[0])
@@ -120,7 +117,7 @@ class LocalGuides:
         kwargs: dict,
     ) -> dict[str, Array]:
         """Quantiles of the unconstrained coordinates of all data passed, mapped to the support."""
-        values, z = {}, self._standardized(z)
+        values = {}
         for part in self.parts:
             chunk = max(1, MAX_NUMBERS // (num_draws * part.width))
             found = []
@@ -136,12 +133,9 @@ class LocalGuides:
         self, samples: dict[str, Array], z: Array | None, args: tuple, kwargs: dict
     ) -> Array:
         """Log density of the local sites of all data passed, given the globals."""
-        total, z = 0.0, self._standardized(z)
+        total = 0.0
         for part in self.parts:
             u, log_det = part.space.unconstrain(samples)
             log_prob = part.distribution(z, args, kwargs).log_prob(u)
             total = total + log_prob.sum(-1) - log_det
         return total
-
-    def _standardized(self, z: Array | None) -> Array | None:
-        return None if z is None else (z - self.global_loc) / self.global_scale

@@ -21,6 +21,9 @@ INIT_SCALE = 0.1
 class LocalPosterior(eqx.Module):
     r"""The map from features and globals to :math:`q(u_n \mid x_n, \theta)`.
 
+    The vectors follow the globals linearly besides what the flow makes of them: their dependence is
+    there before a network has learned it.
+
     Args:
         rng_key: random key of the starting weights.
         settings: what it is made of.
@@ -33,6 +36,7 @@ class LocalPosterior(eqx.Module):
     encoder: eqx.Module | None
     flow: Flow
     place: FixedAffine | None
+    slope: Array | None
     table: "_Table | None"
     context_dim: int = eqx.field(static=True)
     function: Callable | None = eqx.field(static=True)
@@ -57,6 +61,8 @@ class LocalPosterior(eqx.Module):
         self.flow = jax.tree.map(
             lambda leaf: leaf.astype(loc.dtype) if eqx.is_inexact_array(leaf) else leaf, flow
         )
+        # how the mean follows the globals, before the flow has learned to
+        self.slope = jnp.zeros((len(loc), global_dim), loc.dtype) if global_dim else None
         self.place = self.table = None
         if settings.per_datum is None:
             self.place = FixedAffine(loc, jnp.full_like(loc, INIT_SCALE))
@@ -75,12 +81,17 @@ class LocalPosterior(eqx.Module):
             rows: entries of the table that broadcast against the context, or None.
         """
         inner = self.flow(context)
-        last = self.place if rows is None else RowAffine(*rows)
+        if rows is None:
+            loc, *others = lax.stop_gradient((self.place.loc, jnp.log(self.place.scale)))
+        else:
+            loc, *others = rows
+        if self.slope is not None:
+            loc = loc + context[..., -self.slope.shape[-1] :] @ self.slope.T
         base_dist = inner.base_dist
         if rows is not None:
             shape = jnp.broadcast_shapes(inner.batch_shape, rows[0].shape[:-1])
             base_dist = base_dist.expand(shape)
-        return FlowDistribution(base_dist, [*inner.transforms, last], context)
+        return FlowDistribution(base_dist, [*inner.transforms, RowAffine(loc, *others)], context)
 
 
 class RowAffine(Transform):

@@ -12,6 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from torch import Tensor
 
+from ..top_down import check_fresh
 from .sites import Plate, Site, TracePair, check_match
 
 __all__ = [
@@ -111,6 +112,7 @@ def scored_pair_at_draws(
     at_draws = first.copy()
     for name, node in prune_subsample_sites(first).nodes.items():
         if node["type"] == "sample" and not node["is_observed"]:
+            check_fresh(name, node["fn"])
             at_draws.nodes[name] = {**node, "value": at(node["value"], node)}
     with _fixed(leaves), poutine.replay(trace=at_draws):
         guide_trace = _traces(_nothing, guide, args, kwargs)[1]

@@ -44,21 +44,18 @@ class LocalGuides(nn.Module):
         """Names of the local sites."""
         return [site.name for space in self.spaces.values() for site in space.sites]
 
-    def build(self, args: tuple, kwargs: dict, loc: Tensor, scale: Tensor) -> None:
+    def build(self, args: tuple, kwargs: dict, global_dim: int) -> None:
         """Build the guides from a first call's arguments.
 
         Args:
             args: positional arguments of the model.
             kwargs: keyword arguments of the model.
-            loc: where the globals start, shape ``(G,)``.
-            scale: how far apart their values are, shape ``(G,)``.
+            global_dim: number ``G`` of globals.
         """
-        self.register_buffer("global_loc", loc.detach().clone())
-        self.register_buffer("global_scale", scale.detach().clone())
         calls = plate_calls(self._model[0], self.spaces, args, kwargs)
         for name, space in self.spaces.items():
             part = PlateGuide(
-                self.settings[name], space, self._model[0], args, kwargs, calls[name], len(loc)
+                self.settings[name], space, self._model[0], args, kwargs, calls[name], global_dim
             )
             self.parts.append(part)
         self._remember(calls, args, kwargs)
@@ -82,13 +79,12 @@ class LocalGuides(nn.Module):
 
         Args:
             prefix: of the names of auxiliary sites.
-            z: globals that the flows see, or None.
+            z: globals that the flows see, about zero, or None.
             plates: plates that exist already, by name.
             args: positional arguments of the model.
             kwargs: keyword arguments of the model.
         """
         calls, values = self._calls_for(args, kwargs), {}
-        z = self._standardized(z)
         for part in self.parts:
             call = calls[part.space.name]
             values.update(part.sample(prefix, z, plates, call, args, kwargs))
@@ -98,7 +94,7 @@ class LocalGuides(nn.Module):
         self, sample_shape: torch.Size, z: Tensor | None, args: tuple, kwargs: dict
     ) -> dict[str, Tensor]:
         """Draw the local sites of all data passed, given draws of the globals."""
-        values, z = {}, self._standardized(z)
+        values = {}
         for part in self.parts:
             values.update(part.space.constrain(part.draw(sample_shape, z, args, kwargs))[0])
         return values
@@ -107,7 +103,7 @@ class LocalGuides(nn.Module):
         self, levels: Tensor, num_draws: int, z: Tensor | None, args: tuple, kwargs: dict
     ) -> dict[str, Tensor]:
         """Quantiles of the unconstrained coordinates of all data passed, mapped to the support."""
-        values, z = {}, self._standardized(z)
+        values = {}
         for part in self.parts:
             chunk = max(1, MAX_NUMBERS // (num_draws * part.width))
             found = []
@@ -122,12 +118,9 @@ class LocalGuides(nn.Module):
         self, samples: dict[str, Tensor], z: Tensor | None, args: tuple, kwargs: dict
     ) -> Tensor:
         """Log density of the local sites of all data passed, given the globals."""
-        total, z = 0.0, self._standardized(z)
+        total = 0.0
         for part in self.parts:
             u, log_det = part.space.unconstrain(samples)
             log_prob = part.distribution(z, args, kwargs).log_prob(u)
             total = total + log_prob.sum(-1) - log_det
         return total
-
-    def _standardized(self, z: Tensor | None) -> Tensor | None:
-        return None if z is None else (z - self.global_loc) / self.global_scale

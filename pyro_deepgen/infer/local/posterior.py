@@ -44,7 +44,7 @@ class LocalPosterior(nn.Module):
         self._encode = (settings.encoder if self.encoder is None else None,)
         self.context_dim = encoding_dim + global_dim
         self.flow = _build_flow(settings.flow, len(loc), self.context_dim)
-        # how the mean follows the globals from the start, before the flow has learned to
+        # how the mean follows the globals, before the flow has learned to
         self.slope = nn.Parameter(loc.new_zeros(len(loc), global_dim)) if global_dim else None
         self.table = None
         if settings.per_datum is None:
@@ -72,9 +72,7 @@ class LocalPosterior(nn.Module):
         if rows is not None:
             shape = torch.broadcast_shapes(inner.batch_shape, rows[0].shape[:-1])
             base_dist = base_dist.expand(shape)
-        return FlowDistribution(
-            base_dist, [*inner.transforms, RowAffine(loc, *others)], context
-        )
+        return FlowDistribution(base_dist, [*inner.transforms, RowAffine(loc, *others)], context)
 
 
 class RowAffine(Transform):

@@ -1,0 +1,231 @@
+"""Diagonal BiLSTM: recurrence along the diagonals."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.nn import relu
+
+from .._numerics.checks import check_positive_int
+from .._numerics.orders import causal_offsets, check_image_grid
+from ..ops._random import check_rng_key
+from ._linear import Linear
+from ._lstm import lstm_cell
+from .autoregressive_network import AutoregressiveNetwork, at
+from .causal_convolution import CausalConv
+
+__all__ = ["DiagonalBiLSTM"]
+
+
+class DiagonalBiLSTM(AutoregressiveNetwork):
+    r"""Recurrent layers that go along the diagonals, from both upper corners.
+
+    A state follows from those to its left and above it (the other direction: to its right and above
+    it), so that together they see all earlier positions. What comes from the right is shifted down
+    by one row, since a row's later positions are in it. Layers have residual connections. The
+    two-sided part of a sample is computed once a row.
+
+    Args:
+        rng_key: random key of the starting weights.
+        grid_shape: shape of the grid, two axes.
+        num_params: parameters of one position.
+        hidden_dim: width ``h`` of the states; between layers it is ``2 h``.
+        num_layers: number of layers.
+        in_channels: numbers of one position.
+        context_dim: size of the context, 0 for none; it enters every gate.
+        context_kind: ``'vector'``, ``'label'`` or ``'image'``.
+        kernel_size: odd size of the first, masked convolution.
+
+    Shape:
+        ``(..., *grid_shape, in_channels)`` to ``(..., *grid_shape, num_params)``.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> network = DiagonalBiLSTM(jax.random.key(0), (8, 8), num_params=17)
+        >>> network(jnp.zeros((5, 8, 8, 1))).shape
+        (5, 8, 8, 17)
+
+    References:
+        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks, section 3.2.
+    """
+
+    first: CausalConv
+    layers: tuple["_Layer", ...]
+    head: Linear
+    last: Linear
+
+    def __init__(
+        self,
+        rng_key: Array,
+        grid_shape: Sequence[int],
+        num_params: int = 1,
+        hidden_dim: int = 16,
+        num_layers: int = 7,
+        in_channels: int = 1,
+        context_dim: int = 0,
+        context_kind: str = "vector",
+        kernel_size: int = 7,
+    ):
+        super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
+        check_image_grid(self.grid_shape)
+        size = check_positive_int("hidden_dim", hidden_dim)
+        num_layers = check_positive_int("num_layers", num_layers)
+        offsets = causal_offsets((kernel_size, kernel_size), include_center=False)
+        keys = jax.random.split(check_rng_key(rng_key), num_layers + 3)
+        self.first = CausalConv(keys[0], in_channels, 2 * size, offsets)
+        self.layers = tuple(_Layer(key, size, context_dim) for key in keys[3:])
+        self.head = Linear(keys[1], 2 * size, 2 * size)
+        self.last = Linear(keys[2], 2 * size, num_params)
+
+    def run(self, x, features):
+        h = self.first(x)
+        for layer in self.layers:
+            h = layer(h, features)
+        return self.last(relu(self.head(relu(h))))
+
+    def init_cache(self, num_rows: int, context: Array | None = None) -> dict:
+        """Return the states that later positions see."""
+        return {
+            "first": self.first.init_buffer(num_rows, self.grid_shape),
+            "layers": [layer.init_cache(num_rows, self.grid_shape) for layer in self.layers],
+            "features": self.features_in_turn(context),
+        }
+
+    def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
+        h, first = self.first.step(cache["first"], previous, index, lag=1)
+        features, place = cache["features"], jnp.divmod(index, self.grid_shape[1])
+        caches = []
+        for layer, known in zip(self.layers, cache["layers"], strict=True):
+            h, known = layer.step(h, features, known, index, place)
+            caches.append(known)
+        params = self.last(relu(self.head(relu(h))))
+        return params, {**cache, "first": first, "layers": caches}
+
+
+class _Layer(eqx.Module):
+    from_left: "_Direction"
+    from_right: "_Direction"
+    out: Linear
+    context_layer: Linear | None
+    size: int = eqx.field(static=True)
+
+    def __init__(self, rng_key: Array, size: int, context_dim: int):
+        self.size = size
+        keys = jax.random.split(rng_key, 4)
+        self.from_left, self.from_right = _Direction(keys[0], size), _Direction(keys[1], size)
+        self.out = Linear(keys[2], size, 2 * size)
+        self.context_layer = None
+        if context_dim:
+            self.context_layer = Linear(keys[3], context_dim, 8 * size, use_bias=False)
+
+    def _sums(self, x: Array, features: Array | None) -> tuple[Array, Array]:
+        """What inputs and context add to the gates of both directions."""
+        added = (0.0, 0.0)
+        if features is not None:
+            added = jnp.split(self.context_layer(features), 2, -1)
+        return self.from_left.inputs(x) + added[0], self.from_right.inputs(x) + added[1]
+
+    def __call__(self, x: Array, features: Array | None) -> Array:
+        left, right = self._sums(x, features)
+        left = self.from_left(left)
+        right = jnp.flip(self.from_right(jnp.flip(right, 2)), 2)
+        right = jnp.pad(right[:, :-1], [(0, 0), (1, 0), (0, 0), (0, 0)])
+        return x + self.out(left + right)
+
+    def init_cache(self, num_rows: int, grid_shape: tuple[int, ...]) -> dict:
+        dtype = self.out.weight.dtype
+        zeros = jnp.zeros((num_rows, self.size), dtype)
+        columns = jnp.zeros((num_rows, grid_shape[1], self.size), dtype)
+        return {
+            # states of the row so far and, behind it, of the row above
+            "left": columns,
+            "last": (zeros, zeros),
+            "right": columns,
+            "row": jnp.concatenate([columns, columns], -1),
+        }
+
+    def step(self, x: Array, features: Array | None, cache: dict, index: Array, place):
+        row, column = place
+
+        def next_right(right):
+            context = None if features is None else at_row(features, row - 1, cache["row"])
+            return self.from_right.along_row(self._sums(cache["row"], context)[1], right)
+
+        is_first = column == 0
+        right = lax.cond(is_first & (row > 0), next_right, lambda r: r, cache["right"])
+        last = [jnp.where(is_first, 0.0, state) for state in cache["last"]]
+        context = None if features is None else at(features, index)
+        sums = self._sums(x, context)[0]
+        h, memory = self.from_left.cell(sums, *last, cache["left"][:, column])
+        return x + self.out(h + right[:, column]), {
+            "left": cache["left"].at[:, column].set(h),
+            "last": (h, memory),
+            "right": right,
+            "row": cache["row"].at[:, column].set(x),
+        }
+
+
+def at_row(features: Array, row: Array, like: Array) -> Array:
+    """Return the features of a row, ``(N, columns or 1, ...)``, from those of a cache."""
+    columns = like.shape[1]
+    if len(features) > 1:
+        features = lax.dynamic_slice_in_dim(features, row * columns, columns, 0)
+    return features.swapaxes(0, 1)
+
+
+class _Direction(eqx.Module):
+    """From the upper left corner to the lower right one."""
+
+    inputs: Linear
+    states: Linear
+
+    def __init__(self, rng_key: Array, size: int):
+        keys = jax.random.split(rng_key)
+        self.inputs = Linear(keys[0], 2 * size, 4 * size)
+        self.states = Linear(keys[1], 2 * size, 4 * size)
+
+    def cell(self, sums: Array, before: Array, memory: Array, above: Array):
+        """State and memory, given those before it in its row and the state above."""
+        return lstm_cell(sums + self.states(jnp.concatenate([before, above], -1)), memory)
+
+    def __call__(self, sums: Array) -> Array:
+        num_rows, height, width, _ = sums.shape
+        # row i moves i columns to the right, so that a column is a diagonal
+        skewed, inside = _skewed(sums), _skewed(jnp.ones((1, height, width, 1), sums.dtype))
+
+        def visit(carry, column):
+            h, memory = carry
+            diagonal, exists = column
+            above = jnp.pad(h[:, :-1], [(0, 0), (1, 0), (0, 0)])
+            h, memory = self.cell(diagonal, h, memory, above)
+            h, memory = h * exists, memory * exists
+            return (h, memory), h
+
+        zeros = jnp.zeros((num_rows, height, sums.shape[-1] // 4), sums.dtype)
+        columns = jnp.moveaxis(skewed, 2, 0), jnp.moveaxis(inside, 2, 0)
+        _, found = lax.scan(visit, (zeros, zeros), columns)
+        flat = jnp.moveaxis(found, 0, 2).reshape(num_rows, -1, zeros.shape[-1])
+        flat = jnp.pad(flat, [(0, 0), (0, height), (0, 0)])
+        return flat.reshape(num_rows, height, width + height, -1)[:, :, :width]
+
+    def along_row(self, sums: Array, above: Array) -> Array:
+        """The states of one row, from its last column to the first."""
+
+        def visit(carry, column):
+            h, memory = self.cell(column[0], *carry, column[1])
+            return (h, memory), h
+
+        zeros = jnp.zeros_like(above[:, 0])
+        columns = jnp.moveaxis(sums, 1, 0), jnp.moveaxis(above, 1, 0)
+        _, found = lax.scan(visit, (zeros, zeros), columns, reverse=True)
+        return jnp.moveaxis(found, 0, 1)
+
+
+def _skewed(rows: Array) -> Array:
+    """Move row ``i`` of ``(N, height, width, C)`` by ``i`` columns to the right."""
+    num_rows, height, width, channels = rows.shape
+    flat = jnp.pad(rows, [(0, 0), (0, 0), (0, height), (0, 0)]).reshape(num_rows, -1, channels)
+    flat = flat[:, : height * (width + height - 1)]
+    return flat.reshape(num_rows, height, -1, channels)
