@@ -1,7 +1,8 @@
-"""Train variational auto-encoders on images of bits (Pyro).
+"""Train variational auto-encoders on grey images (Pyro).
 
-The negative log-likelihood of the validation images is estimated by importance sampling, beside
-the bound, the active units and pictures. With `--checkpoint` a run that was cut goes on.
+Bits are Bernoulli variables, more levels discretised logistic ones. The negative log-likelihood of
+the validation images is estimated by importance sampling, beside the bound, the active units and
+pictures. With `--checkpoint` a run that was cut goes on.
 
     python examples/vae_pyro.py --model iwae --num-particles 5 --output results
 """
@@ -15,24 +16,33 @@ import torch
 from images import combine, load_images, save_curve, save_pictures
 
 from pyro_deepgen import distributions, io
+from pyro_deepgen.distributions.conditionals import DiscretizedLogisticConditional
 from pyro_deepgen.infer import IWELBO, BetaELBO, KLWarmup, fit, latent_statistics, log_evidence
 from pyro_deepgen.models import stacked_vae, vae
 
+NETWORKS = ("dense", "gated", "convolutional", "gated_convolutional")
 MODELS = ("vae", "iwae", "two-layer", "vamp", "planar", "iaf", "sylvester")
 NUM_FEATURES = 200
 
 
-def build(train, args):
+def build(images, args):
     """The pair of a model's name."""
-    shape, options = train.shape[1:], {"network": args.network}
+    train = images.shaped(images.train, args.of_images)
+    shape, limits = train.shape[1:], (0, images.num_levels - 1)
+    options = {"network": args.network}
+    if images.num_levels > 2:
+        options["conditional"] = DiscretizedLogisticConditional(*limits)
+        options["input_range"] = limits
     widths, dim = (args.hidden_dim, args.hidden_dim), args.latent_dim
+    if args.of_images:
+        widths = (args.hidden_dim // 4, args.hidden_dim // 2)
     if args.model == "two-layer":
         half = (args.hidden_dim // 2, args.hidden_dim // 2)
         return stacked_vae(shape, (2 * dim, dim), (widths, half), **options)
     if args.model == "vamp":
         count = min(args.num_components, len(train))
         start = torch.as_tensor(train[:count])
-        options["prior"] = distributions.VampPrior(count, shape, init=start)
+        options["prior"] = distributions.VampPrior(count, shape, limits, start)
     elif args.model in ("planar", "iaf", "sylvester"):
         hidden_dims = (args.hidden_dim,) if args.model == "iaf" else ()
         recipe, sizes = getattr(distributions, args.model), (args.num_transforms, hidden_dims)
@@ -51,7 +61,10 @@ def bound_of(args, steps_per_epoch):
 
 def train_pair(pair, images, args):
     """Train, keeping the parameters with the best bound on the validation images."""
-    train, valid = torch.as_tensor(images.train), torch.as_tensor(images.valid)
+    train, valid = (
+        torch.as_tensor(images.shaped(rows, args.of_images))
+        for rows in (images.train, images.valid)
+    )
     steps_per_epoch = len(train) // args.batch_size
     return fit(
         pair.model,
@@ -81,7 +94,7 @@ def likelihood(pair, valid, args):
                 pair.model,
                 pair.guide,
                 num_samples,
-                args=(torch.as_tensor(rows[start : start + 100]),),
+                args=(rows[start : start + 100],),
                 chunk=chunk,
             )
             for start in range(0, len(rows), 100)
@@ -89,14 +102,14 @@ def likelihood(pair, valid, args):
         return [np.concatenate([getattr(f, n) for f in found]) for n in ("log_evidence", "elbo")]
 
     some = valid[: min(args.num_evaluated, len(valid))]
-    return combine(weights(valid, 20, 20)[1], *weights(some, args.num_samples, 100))
+    found = weights(some, args.num_samples, 100)
+    return combine(weights(valid, 20, 20)[1], *found, dims=valid[0].numel())
 
 
-def pictures(pair, images):
+def pictures(pair, valid):
     """Samples, reconstructions beside their originals, ways between images, and a grid."""
-    valid, side = torch.as_tensor(images.valid), images.valid.shape[1]
     found = {
-        "samples": pair.sample(64, mean=True).reshape(8, 8, side),
+        "samples": pair.sample(64, mean=True).reshape(8, 8, *valid.shape[1:]),
         "reconstructions": torch.stack([valid[:12], pair.reconstruct(valid[:12])]),
         "interpolations": pair.interpolate(valid[:6], valid[6:12], 12).transpose(0, 1),
     }
@@ -109,31 +122,31 @@ def main(args):
     pyro.set_rng_seed(args.seed)
     pyro.clear_param_store()
     images = load_images(args.data)
-    pair = build(images.train, args)
+    pair = build(images, args)
     result = train_pair(pair, images, args)
     site = "z1" if args.model == "two-layer" else "z"
-    some = torch.as_tensor(images.valid[:2000])
-    units = latent_statistics(pair.model, pair.guide, site, args=(some,))
+    valid = torch.as_tensor(images.shaped(images.valid, args.of_images))
+    units = latent_statistics(pair.model, pair.guide, site, args=(valid[:2000],))
     print(f"{args.model}: {len(images.train)} training images, best after {result.best_step} steps")
     print(f"{units.num_active} of {units.activity.size} units active, divergence {units.kl:.2f}")
-    nll = likelihood(pair, images.valid, args)
+    nll = likelihood(pair, valid, args)
     print(nll)
     paths = []
     if args.output:
         output = Path(args.output)
         losses = result.losses / len(images.train)
-        valid = [(step, loss / len(images.valid)) for step, loss in result.evaluations]
-        paths = [save_curve(output / "curve.png", losses, valid)]
-        paths += save_pictures(output, pictures(pair, images), images.side)
+        held_out = [(step, loss / len(valid)) for step, loss in result.evaluations]
+        paths = [save_curve(output / "curve.png", losses, held_out)]
+        paths += save_pictures(output, pictures(pair, valid), images)
         io.save(output / "pair.safetensors", pair)
     return {"pair": pair, "fit": result, "nll": nll, "units": units, "paths": paths}
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help=".npz file with train and valid; default digits")
+    parser.add_argument("--data", help=".npz file of images; default digits, as bits")
     parser.add_argument("--model", choices=MODELS, default="vae")
-    parser.add_argument("--network", choices=("dense", "gated"), default="dense")
+    parser.add_argument("--network", choices=NETWORKS, default="dense")
     parser.add_argument("--num-particles", type=int, help="default 5 of iwae and two-layer, else 1")
     parser.add_argument("--latent-dim", type=int, default=50)
     parser.add_argument("--hidden-dim", type=int, default=200)
@@ -151,6 +164,7 @@ def parse_args(argv=None):
     parser.add_argument("--output", help="directory for the pair and the pictures")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(argv)
+    args.of_images = "convolutional" in args.network
     if args.num_particles is None:
         args.num_particles = 5 if args.model in ("iwae", "two-layer") else 1
     return args

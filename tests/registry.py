@@ -6,6 +6,7 @@ the recipes (``registry_flows``) and of what has no closed form or another domai
 """
 
 import numpy as np
+from registry_autoregressive import AUTOREGRESSIVE_NAMES
 from registry_case import Case, journeys
 from registry_flows import DISTRIBUTIONS
 from registry_numerical import NUMERICAL_MAPS, NUMERICAL_TRANSFORMS
@@ -138,6 +139,11 @@ def _of_context(network, x, context):
     return network(context)
 
 
+def _of_image(network, x, context):
+    image = x[..., None, None, :]
+    return network(image) if context is None else network(image, context)
+
+
 def _image_and_slopes(network, x, context):
     image, log_slope = network(x, context)
     return image + 0.5 * log_slope
@@ -164,6 +170,47 @@ NETWORKS = [
         call=_with_context,
     ),
     Case("nn.MaskedLinear", lambda b, d, c: b.make(b.nn.MaskedLinear, np.tri(4, d) > 0)),
+    Case("nn.GatedDense", lambda b, d, c: b.make(b.nn.GatedDense, d, 4, (8,))),
+    Case(
+        "nn.FlatInputs",
+        lambda b, d, c: b.nn.FlatInputs(b.make(b.nn.Dense, d + c, 4, (8,)), 3, (-1.0, 2.0)),
+        call=_of_image,
+    ),
+    Case(
+        "nn.GatedConv",
+        lambda b, d, c: b.make(b.nn.GatedConv, 1, 2, 3, 2),
+        takes_context=False,
+        call=_of_image,
+    ),
+    Case(
+        "nn.GatedConv",
+        lambda b, d, c: b.make(b.nn.GatedConv, 1, 2, 3, 2, True),
+        "transposed",
+        takes_context=False,
+        call=_of_image,
+    ),
+    Case(
+        "nn.ImageEncoder",
+        lambda b, d, c: b.make(b.nn.ImageEncoder, (1, 1, d), 3, (2,), (4,), c, kernel_size=3),
+        call=_of_image,
+    ),
+    Case(
+        "nn.ImageEncoder",
+        lambda b, d, c: b.make(b.nn.ImageEncoder, (1, 1, d), 3, (2, 4), (), c, gated=True),
+        "gated",
+        call=_of_image,
+    ),
+    Case(
+        "nn.ImageDecoder",
+        lambda b, d, c: b.make(b.nn.ImageDecoder, d + c, (2, 5, 3), (3, 2), (4,), kernel_size=3),
+        call=_with_context,
+    ),
+    Case(
+        "nn.ImageDecoder",
+        lambda b, d, c: b.make(b.nn.ImageDecoder, d + c, (1, 4, 4), (3,), (), gated=True),
+        "gated",
+        call=_with_context,
+    ),
     Case(
         "nn.ConditionalParameters",
         lambda b, d, c: b.make(b.nn.ConditionalParameters, d, c, (8,), "relu"),
@@ -187,7 +234,14 @@ def covered_names() -> set[str]:
         # not trained, so that the laws of learned densities do not hold: tests/test_annealing.py
         "distributions.FixedMixture",
         "distributions.MixtureFlowDistribution",
+        # of discrete values, or of inputs: tests/test_conditionals.py, tests/test_pairs.py
+        "distributions.AmortizedFlow",
+        "distributions.AutoregressiveNormal",
+        "distributions.ConditionalDistribution",
+        "distributions.DiscretizedLogistic",
+        "distributions.DiscretizedLogisticMixture",
+        "distributions.VampPrior",
         # the base of every recipe
         "distributions.StandardNormal",
     }
-    return {case.covers for case in cases} | parts
+    return {case.covers for case in cases} | parts | AUTOREGRESSIVE_NAMES

@@ -31,6 +31,7 @@ def test_every_conditional_has_a_case(host):
     assert set(exported(PACKAGES[host], "distributions.conditionals")) == covered_conditionals()
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("case", CONDITIONALS, ids=str)
 def test_shapes_and_sizes(backend, case):
     conditional = build(backend, case)
@@ -53,6 +54,7 @@ def test_twins_agree(both, case):
     np.testing.assert_allclose(scores[1], scores[0], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("case", DISCRETE, ids=str)
 def test_probabilities_sum_to_one_and_samples_follow_them(backend, case):
     d = build(backend, case)(params_of(backend, case))
@@ -110,12 +112,13 @@ def test_gradients_are_finite_in_single_precision(backend32):
 
 
 def test_errors_of_discretised_distributions(backend):
-    D, zero = backend.D, backend.array(np.zeros((2, 3)))
+    logistic, mixture = backend.D.DiscretizedLogistic, backend.D.DiscretizedLogisticMixture
+    zero = backend.array(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="high must be above low=3, got 3"):
-        D.DiscretizedLogistic(zero, zero + 1, 3, 3)
+        logistic(zero, zero + 1, 3, 3)
     with pytest.raises(ValueError, match="3 and 3 entries"):
-        D.DiscretizedLogisticMixture(zero[:, 0], zero, zero + 1, zero[:, :2])
-    d = D.DiscretizedLogistic(zero, zero + 1, 0, 3, validate_args=True)
+        mixture(zero[:, 0], zero, zero + 1, zero[:, :2])
+    d = logistic(zero, zero + 1, 0, 3, validate_args=True)
     if backend.name == "pyro":
         with pytest.raises(ValueError, match="support"):
             d.log_prob(zero + 0.5)
@@ -133,6 +136,7 @@ LAYOUTS = [
 ]
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("event_shape, channels_first, conditional, given, event", LAYOUTS)
 def test_layouts_of_networks(backend, event_shape, channels_first, conditional, given, event):
     name, *args = conditional
@@ -160,10 +164,10 @@ def test_layouts_of_networks(backend, event_shape, channels_first, conditional, 
 
 
 def test_errors_of_conditional_distributions(backend):
-    D, c = backend.D, backend.load("distributions.conditionals")
+    build, c = backend.D.ConditionalDistribution, backend.load("distributions.conditionals")
     with pytest.raises(TypeError, match="conditional must be a Conditional"):
-        D.ConditionalDistribution(lambda x: x, "bernoulli")
-    decoder = D.ConditionalDistribution(lambda x: x, c.BernoulliConditional(), (3,))
+        build(lambda x: x, "bernoulli")
+    decoder = build(lambda x: x, c.BernoulliConditional(), (3,))
     with pytest.raises(ValueError, match=r"shape \(3,\) after the batch shape, got \(5, 4\)"):
         decoder(backend.array(np.zeros((5, 4))))
     for wrong in (lambda: c.CategoricalConditional(0), lambda: c.NormalConditional(0.2, 0.1)):
@@ -171,6 +175,7 @@ def test_errors_of_conditional_distributions(backend):
             wrong()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [DISCRETE[2], DISCRETE[4]], ids=str)
 def test_jit_and_vmap_over_the_distribution(jax_backend, case):
     jax, jnp = jax_backend.jax, jax_backend.jnp

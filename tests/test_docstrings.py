@@ -12,7 +12,7 @@ CASES = [
     (host, subpackage) for host in BACKENDS for subpackage in PUBLIC if subpackage != "compare"
 ]
 # JAX compiles for a second or more an example of these
-COSTLY = ("distributions", "distributions.transforms", "infer")
+COSTLY = ("distributions", "distributions.transforms", "infer", "models")
 COMPILED = [
     pytest.param(*case, marks=pytest.mark.slow)
     if case in {("numpyro", c) for c in COSTLY}

@@ -33,7 +33,7 @@ def rescored(host: str, flow, rows: np.ndarray) -> np.ndarray:
 
 
 def test_every_script_has_its_twin():
-    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"tables"}
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"images", "tables"}
     topics = {name.rsplit("_", 1)[0] for name in names}
     assert topics == {
         "amortized_inference",
@@ -43,6 +43,7 @@ def test_every_script_has_its_twin():
         "flow_mcmc",
         "local_latents",
         "neutra",
+        "vae",
     }
     assert names == {f"{topic}_{host}" for topic in topics for host in HOSTS}
 
@@ -224,3 +225,23 @@ def test_neutra(host):
     _, result = run("neutra", host, *options)
     assert [method.error for method in result.results] == [None, None]
     assert all(method.metrics["ess_per_gradient"].value > 0 for method in result.results)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
+def test_auto_encoders(host, tables, tmp_path):
+    options = ("--model", "iwae", "--num-epochs", 12, "--eval-every", 4, "--latent-dim", 2)
+    files = ("--checkpoint", tmp_path / "checkpoint", "--output", tmp_path)
+    size = ("--hidden-dim", 32, "--num-samples", 50, "--num-evaluated", 100, "--quiet")
+    _, result = run("vae", host, *options, *files, *size)
+    nll, fit = result["nll"], result["fit"]
+    assert nll.value < nll.bound < 30.0
+    assert abs(nll.value - nll.plain) < 5 * nll.plain_error
+    assert fit.evaluations[-1][1] < fit.evaluations[0][1]
+    names = {path.stem for path in result["paths"]}
+    assert names == {"curve", "samples", "reconstructions", "interpolations", "manifold"}
+    assert all(path.exists() for path in result["paths"])
+    # a second call goes on from the checkpoint, which is at its end
+    _, again = run("vae", host, *options, *files, *size)
+    assert again["fit"].num_steps == fit.num_steps
+    np.testing.assert_array_equal(again["fit"].losses, fit.losses)

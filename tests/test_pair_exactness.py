@@ -6,6 +6,9 @@ from registry_models import digits
 from scipy import stats
 from test_pairs import call
 
+# the NumPyro cases are slow
+pytestmark = pytest.mark.compiles
+
 
 def make(backend, name, *args, **options):
     return backend.make(getattr(backend.load("models"), name), *args, **options)
@@ -66,6 +69,19 @@ def test_a_minibatch_stands_for_all_data(backend, name):
     host = backend.numpyro.infer if backend.name == "numpyro" else backend.pyro.infer
     one = loss(backend, host.Trace_ELBO(), pair, x, size=40)
     assert np.isfinite(one) and 0.5 < one / whole < 2.0
+
+
+@pytest.mark.parametrize("name", ["vae", "stacked_vae"])
+def test_the_host_draws_from_the_model_and_the_guide(backend, name):
+    sizes = (2, (8,)) if name == "vae" else ((3, 2), ((8,), (6,)))
+    pair, x = make(backend, name, (20,), *sizes), bits(backend, 4, 20)
+    for program in (lambda: pair.model(size=4), lambda: pair.model(x)):
+        draws = backend.predictive(program, 3)
+        assert draws["x"].shape == (3, 4, 20)
+    lowest = "z" if name == "vae" else "z1"
+    draws = backend.predictive(lambda: pair.model(size=4), 3, guide=lambda: pair.guide(x))
+    assert draws["x"].shape == (3, 4, 20) and set(np.unique(draws["x"])) <= {0.0, 1.0}
+    assert draws.get(lowest, np.zeros((3, 4))).shape[:2] == (3, 4)
 
 
 def test_the_joint_density_of_layers_is_the_product(backend):
@@ -247,12 +263,12 @@ def test_errors_are_the_same_on_both_hosts(both):
         models, found = backend.load("models"), []
         pair = make(backend, "vae", (20,), 3, (8,))
         flow = backend.make(backend.D.planar, 2, 1)
-        zeros = backend.array(np.zeros((4, 20)))
+        zeros, model = backend.array(np.zeros((4, 20))), seeded(backend)(pair.model)
         cases = [
             lambda pair=pair: pair.manifold(3),
             lambda pair=pair: pair.interpolate(None, None, kind="round"),
-            lambda p=pair, h=seeded(backend): h(p.model)(),
-            lambda p=pair, h=seeded(backend), x=zeros: h(p.model)(x, size=3),
+            lambda model=model: model(),
+            lambda model=model, x=zeros: model(x, size=3),
             lambda b=backend, f=flow: make(b, "vae", (20,), 3, posterior=f),
             lambda b=backend, f=flow: make(b, "vae", (20,), 2, posterior=f),
             lambda b=backend: make(b, "vae", (20,), 3, posterior="diag"),

@@ -5,7 +5,10 @@ import pytest
 from registry_models import PAIRS, covered_pairs
 from test_surface import PACKAGES, exported
 
-QUICK = [pytest.param(c, marks=() if c.quick else pytest.mark.slow, id=str(c)) for c in PAIRS]
+
+def journeys(default) -> list:
+    """All cases, those that are not default ones slow."""
+    return [pytest.param(c, marks=() if default(c) else pytest.mark.slow, id=str(c)) for c in PAIRS]
 
 
 def trained(backend, case, num_steps: int, learning_rate: float = 5e-3):
@@ -47,7 +50,7 @@ def test_every_pair_has_a_case(host):
 
 
 @pytest.mark.compiles
-@pytest.mark.parametrize("case", QUICK)
+@pytest.mark.parametrize("case", journeys(lambda case: case.quick))
 def test_a_pair_trains_on_digits_and_is_of_use(backend32, case):
     backend = backend32
     pair, losses = trained(backend, case, 60)
@@ -74,7 +77,7 @@ def test_a_pair_trains_on_digits_and_is_of_use(backend32, case):
     assert way.shape == (5, 2, *shape) and np.isfinite(way).all()
 
 
-@pytest.mark.parametrize("case", PAIRS, ids=str)
+@pytest.mark.parametrize("case", journeys(lambda case: case.variant in ("bits", "vamp-prior")))
 def test_twins_give_the_same_densities(both, case, tmp_path):
     pairs = [case.build(backend) for backend in both]
     pairs[0] = both[0].perturbed(pairs[0], 0.1)

@@ -20,7 +20,7 @@ HOST_FRAMEWORKS = {
     "numpyro": {"jax", "numpyro", "equinox", "optax", "diffrax"},
 }
 WITH_CASES = ["distributions", "distributions.transforms", "nn"]
-PUBLIC = [*WITH_CASES, "infer", "compare", "io"]
+PUBLIC = [*WITH_CASES, "distributions.conditionals", "models", "infer", "compare", "io"]
 # a module imports only from the layers before its own, or from its own folder
 LAYERS = ["_numerics", "ops", "nn", "distributions.transforms", "distributions", "infer", "models"]
 TOP = ["compare", "compression", "io", "__main__"]

@@ -11,11 +11,14 @@ from .mixture_flow import MixtureFlow, MixtureFlowDistribution
 from .recipes import flowpp, iaf, maf, nice, nsf, realnvp
 from .recipes_low_rank import planar, radial, sylvester
 from .recipes_numerical import bnaf, gaussianization, naf, sospf, unaf
+from .residual_normal import ResidualNormal
 from .vamp_prior import VampPrior
+from .vector_quantized import CodebookPrior, VectorQuantized
 
 __all__ = [
     "AmortizedFlow",
     "AutoregressiveNormal",
+    "CodebookPrior",
     "ConditionalDistribution",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
@@ -26,9 +29,11 @@ __all__ = [
     "MixtureFlow",
     "MixtureFlowDistribution",
     "MixtureOfNormals",
+    "ResidualNormal",
     "StandardNormal",
     "StudentT",
     "VampPrior",
+    "VectorQuantized",
     "bnaf",
     "flowpp",
     "gaussianization",

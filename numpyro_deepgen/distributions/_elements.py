@@ -7,17 +7,29 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 from jax import Array
+from numpyro.distributions import constraints
 
 from .conditionals import Conditional
 
-__all__ = ["Elements", "check_event_shape", "check_mask", "elements_of", "no_step_message"]
+__all__ = [
+    "Elements",
+    "check_event_shape",
+    "check_mask",
+    "elements_of",
+    "grid_of",
+    "in_channels",
+    "integer_bounds",
+    "no_step_message",
+]
 
 
 def check_event_shape(network, conditional: Conditional, event_shape: Sequence[int]):
     """Return the event shape, if network and conditional fit it and each other."""
     event_shape, element = tuple(event_shape), tuple(conditional.event_shape)
     size = math.prod(network.grid_shape)
-    if event_shape[: len(element)] != element or math.prod(event_shape) != size * math.prod(element):
+    if event_shape[: len(element)] != element or math.prod(event_shape) != size * math.prod(
+        element
+    ):
         raise ValueError(
             f"event_shape must be {element} followed by a shape of {size} positions, got "
             f"{event_shape}; see grid_shape of the network and event_shape of the conditional."
@@ -39,13 +51,44 @@ def no_step_message(network) -> str:
 
 
 def check_mask(mask: Array) -> Array:
-    """Return which elements are given, from booleans, a NumPy array ``(positions, *element shape)``."""
+    """Return which elements are given, from NumPy booleans ``(positions, *element shape)``."""
     mask = mask.reshape(len(mask), -1)
     if (mask.any(-1) != mask.all(-1)).any():
         raise ValueError(
             "mask must hold all channels of a position or none, got some; give whole positions."
         )
     return mask.all(-1)
+
+
+def support_of(conditional: Conditional) -> constraints.Constraint:
+    """Return the support of an element, the same for all parameters."""
+    with jax.ensure_compile_time_eval():
+        return conditional(jnp.zeros(conditional.num_params)).support
+
+
+def integer_bounds(conditional: Conditional) -> tuple[int, int] | None:
+    """Return the least and the greatest value of an element of integers, else None."""
+    support = support_of(conditional)
+    if not support.is_discrete:
+        return None
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    if not hasattr(support, "upper_bound"):
+        return None
+    return int(support.lower_bound), int(support.upper_bound)
+
+
+def in_channels(conditional: Conditional, one_hot: bool) -> int:
+    """Return how many numbers of an element a network is given."""
+    bounds = integer_bounds(conditional)
+    if one_hot and bounds and not conditional.event_shape:
+        return bounds[1] - bounds[0] + 1
+    return math.prod(conditional.event_shape)
+
+
+def grid_of(event_shape: Sequence[int], conditional: Conditional) -> tuple[int, ...]:
+    """Return the axes of an event behind those of an element."""
+    return tuple(event_shape)[len(conditional.event_shape) :]
 
 
 class Elements:
@@ -60,14 +103,8 @@ class Elements:
     def __init__(self, conditional: Conditional, event_shape: tuple[int, ...], in_channels: int):
         self.event_shape, self.shape = event_shape, tuple(conditional.event_shape)
         self.ndim = 1 + len(self.shape)
-        with jax.ensure_compile_time_eval():
-            self.support = conditional(jnp.zeros(conditional.num_params)).support
-        support = self.support
-        while hasattr(support, "base_constraint"):
-            support = support.base_constraint
-        self.bounds = None
-        if hasattr(support, "upper_bound") and hasattr(support, "lower_bound") and self.is_discrete:
-            self.bounds = int(support.lower_bound), int(support.upper_bound)
+        self.support = support_of(conditional)
+        self.bounds = integer_bounds(conditional)
         size = math.prod(self.shape)
         count = self.bounds[1] - self.bounds[0] + 1 if self.bounds else 0
         self.is_one_hot = in_channels != size and not self.shape and in_channels == count
@@ -77,10 +114,6 @@ class Elements:
                 + (f" or {count}" if count and not self.shape else "")
                 + f" for elements of shape {self.shape}, got {in_channels}; build it with these."
             )
-
-    @property
-    def is_discrete(self) -> bool:
-        return self.support.is_discrete
 
     def split(self, value: Array) -> Array:
         """Turn ``(..., *event_shape)`` into ``(..., positions, *element shape)``."""

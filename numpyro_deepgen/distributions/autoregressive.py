@@ -3,16 +3,15 @@ r"""Autoregressive networks as distributions.
 .. math::
     p(x | c) = \prod_t p\big(x_{o(t)} \,\big|\, x_{o(0)}, \ldots, x_{o(t-1)}, c\big)
 
-for an order :math:`o` of the positions, each factor a distribution whose parameters a network gives
-for all positions in one pass. With several orders :math:`o_1, \ldots, o_M` it is the mixture
-:math:`\frac{1}{M} \sum_m p_m(x | c)` of probabilities (never a mean of their logarithms' parameters,
-of which no normalised probability comes).
+for an order :math:`o` of the positions, each factor a distribution whose parameters a network
+gives for all positions in one pass. With several orders :math:`o_1, \ldots, o_M` it is the mixture
+:math:`\frac{1}{M} \sum_m p_m(x | c)` of probabilities: a mean of the networks' outputs would see
+every position and give no probability.
 """
 
 import copy
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -27,7 +26,8 @@ from numpyro.distributions.util import validate_sample
 
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import resolve_orders
-from ._elements import Elements, check_event_shape, check_mask, elements_of, no_step_message
+from ._autoregressive_passes import apply, draw, log_prob_of, scored
+from ._elements import Elements, check_event_shape, check_mask, elements_of
 from ._stacking import leaf_ndims, log_prob_of_stack, sample_from_stack, stack_depth
 from .conditionals import Conditional
 
@@ -238,7 +238,7 @@ class AutoregressiveDistribution(Distribution):
         is_exact = first and len(orders) == 1
         draw_key, choice_key = jax.random.split(rng_key)
         shape = (num_particles, *sample_shape)
-        value, _, log_weight = _apply(_draw, self, draw_key, shape, tuple(mask.tolist()), values)
+        value, _, log_weight = apply(draw, self, draw_key, shape, tuple(mask.tolist()), values)
         chosen = jax.random.categorical(choice_key, log_weight, axis=0)[None]
         chosen = chosen.reshape(chosen.shape + (1,) * len(self.event_shape))
         value = jnp.take_along_axis(value, chosen, 0)[0]
@@ -249,157 +249,16 @@ class AutoregressiveDistribution(Distribution):
         if stack_depth(self):
             return sample_from_stack(self, rng_key, sample_shape)
         stopped = jax.tree.map(lax.stop_gradient, self)
-        value, log_prob, _ = _apply(_draw, stopped, rng_key, sample_shape, None, None)
+        value, log_prob, _ = apply(draw, stopped, rng_key, sample_shape, None, None)
         value = lax.stop_gradient(value)
         if len(self.indices) > 1:
             return value, self.log_prob_of_slice(value)
-        return value, _scored(self, value, lax.stop_gradient(log_prob))
+        return value, scored(self, value, lax.stop_gradient(log_prob))
 
     def log_prob_of_slice(self, value: Array) -> Array:
         if stack_depth(self):
             return log_prob_of_stack(self, value)
-        return _apply(_log_prob, self, value)
-
-
-def _log_prob(d: AutoregressiveDistribution, value: Array) -> Array:
-    elements = d.static.elements.split(value)
-    terms = [_log_prob_in_order(d, elements, index) for index in d.indices]
-    log_prob = terms[0]
-    if len(terms) > 1:
-        log_prob = logsumexp(jnp.stack(terms), axis=0) - math.log(len(terms))
-    leading = value.shape[: value.ndim - len(d.event_shape)]
-    return jnp.broadcast_to(log_prob, jnp.broadcast_shapes(leading, d.batch_shape))
-
-
-def _log_prob_in_order(d: AutoregressiveDistribution, elements: Array, index: int) -> Array:
-    module, network = d.module, d.module.network
-    x = module.elements.encode(elements, module.dtype)
-    order = _turn(module, index)
-    if order is not None:
-        x = x[..., order, :]
-    x = x.reshape(x.shape[:-2] + network.grid_shape + x.shape[-1:])
-    params = network(x, _turned_context(module, d.context, order), **_arguments(module, index))
-    leading = params.shape[: -1 - len(network.grid_shape)]
-    params = params.reshape(leading + (-1, params.shape[-1]))
-    if order is not None:
-        params = params[..., np.argsort(order), :]
-    return module.conditional(params).log_prob(elements).sum(-1)
-
-
-def _turn(module: Autoregressive, index: int) -> np.ndarray | None:
-    """Return the order in which the network is to see the positions, None for as they are."""
-    order = module.orders[index]
-    return None if module.knows_orders or list(order) == sorted(order) else np.asarray(order)
-
-
-def _turned_context(module: Autoregressive, context: Array | None, order) -> Array | None:
-    is_image = getattr(module.network, "context_kind", "vector") == "image"
-    if order is None or context is None or not is_image:
-        return context
-    flat = context.reshape(context.shape[: -len(module.network.grid_shape)] + (-1,))
-    return flat[..., order].reshape(context.shape)
-
-
-def _arguments(module: Autoregressive, index) -> dict:
-    return {"order_index": index} if module.knows_orders else {}
-
-
-def _draw(d: AutoregressiveDistribution, rng_key: Array, sample_shape, mask, values):
-    """Return samples, their log-density under the orders drawn, and that of what was given."""
-    module, elements = d.module, d.static.elements
-    shape = tuple(sample_shape) + d.batch_shape
-    num_rows = math.prod(shape)
-    context = d.context
-    if context is not None:
-        event = module.network.context_shape
-        context = jnp.broadcast_to(context, shape + event).reshape((-1, *event))
-    if values is not None:
-        values = elements.split(jnp.broadcast_to(values, shape + d.event_shape))
-        values = values.reshape((num_rows, *values.shape[values.ndim - elements.ndim :]))
-    if len(d.indices) == 1:
-        drawn = _draw_rows(module, rng_key, num_rows, d.indices[0], context, mask, values)
-    else:
-        # each row in an order of its own
-        order_key, rng_key = jax.random.split(rng_key)
-        index = jax.random.choice(order_key, jnp.asarray(d.indices), (num_rows,))
-        draw = jax.vmap(
-            lambda k, i, c, v: _draw_rows(
-                module, k, 1, i, *(None if a is None else a[None] for a in (c,)), mask,
-                None if v is None else v[None],
-            )
-        )
-        drawn = draw(jax.random.split(rng_key, num_rows), index, context, values)
-        drawn = tuple(a[:, 0] for a in drawn)
-    value, log_prob, log_weight = drawn
-    value = elements.join(value).reshape(shape + d.event_shape)
-    return value, log_prob.reshape(shape), log_weight.reshape(shape)
-
-
-def _draw_rows(module, rng_key, num_rows: int, index, context, mask, values):
-    network, elements = module.network, module.elements
-    order = jnp.asarray(module.orders)[index]
-    turn = None if module.knows_orders else order
-    context = _turned_context(module, context, turn)
-    start, steps = _steps(network, num_rows, context, _arguments(module, index), module.dtype)
-    known = jnp.zeros(len(order), bool) if mask is None else jnp.asarray(mask)
-    if values is not None:
-        values = jnp.moveaxis(values, 1, 0)
-
-    def visit(carry, inputs):
-        cache, previous = carry
-        key, rank = inputs
-        params, cache = steps(cache, previous, rank)
-        d, place = module.conditional(params), order[rank]
-        value = d.sample(key)
-        if values is not None:
-            value = jnp.where(known[place], values[place].astype(value.dtype), value)
-        term = d.log_prob(value)
-        previous = elements.encode(value, module.dtype)
-        return (cache, previous), (value, term, jnp.where(known[place], term, 0.0))
-
-    previous = jnp.zeros((num_rows, network.in_channels), module.dtype)
-    inputs = jax.random.split(rng_key, len(order)), jnp.arange(len(order))
-    _, (value, terms, given) = lax.scan(visit, (start, previous), inputs)
-    return jnp.moveaxis(value[jnp.argsort(order)], 0, 1), terms.sum(0), given.sum(0)
-
-
-def _steps(network, num_rows: int, context: Array | None, known: dict, dtype):
-    """Return the first cache and a function that gives the parameters of one position."""
-    if hasattr(network, "step"):
-        start = network.init_cache(num_rows, context, **known)
-        return start, lambda cache, previous, rank: network.step(cache, previous, rank, **known)
-    warnings.warn(no_step_message(network), stacklevel=7)
-    shape = (num_rows, math.prod(network.grid_shape), network.in_channels)
-
-    def by_full_pass(x, previous, rank):
-        # at the first step the inputs are zeros, as is what they replace
-        x = x.at[:, jnp.maximum(rank - 1, 0)].set(previous)
-        params = network(x.reshape(num_rows, *network.grid_shape, -1), context)
-        return params.reshape(num_rows, -1, network.num_params)[:, rank], x
-
-    return jnp.zeros(shape, dtype), by_full_pass
-
-
-@jax.custom_jvp
-def _scored(d: AutoregressiveDistribution, value: Array, log_prob: Array) -> Array:
-    """Return the known log-density of a value; its derivatives are those of one parallel pass."""
-    return log_prob
-
-
-@_scored.defjvp
-def _scored_jvp(primals, tangents):
-    d, value, log_prob = primals
-    _, tangent = jax.jvp(lambda d: _log_prob(d, value), (d,), (tangents[0],))
-    return log_prob, tangent
-
-
-_compiled = {_log_prob: jax.jit(_log_prob), _draw: jax.jit(_draw, static_argnums=(2, 3))}
-
-
-def _apply(function: Callable, *operands):
-    """Call as one compiled program where the caller does not trace already."""
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(operands))
-    return (function if traced else _compiled[function])(*operands)
+        return apply(log_prob_of, self, value)
 
 
 @vmap_over.register

@@ -17,9 +17,11 @@ from .elbo import (
     BlackBoxAlphaELBO,
     KLCycle,
     KLWarmup,
+    PenalizedELBO,
     RenyiELBO,
     ReweightedWakeSleep,
     TemperedELBO,
+    spectral_penalty,
 )
 from .evidence import EvidenceResult, LatentStatistics, latent_statistics, log_evidence
 from .fab import fit_fab
@@ -47,6 +49,7 @@ __all__ = [
     "KLWarmup",
     "LatentStatistics",
     "LocalFlow",
+    "PenalizedELBO",
     "RenyiELBO",
     "ReweightedWakeSleep",
     "STLELBO",
@@ -63,5 +66,6 @@ __all__ = [
     "latent_statistics",
     "log_evidence",
     "rank_statistics",
+    "spectral_penalty",
     "uniformity",
 ]

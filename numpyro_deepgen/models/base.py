@@ -36,7 +36,10 @@ class ModelGuidePair(eqx.Module):
         guide_parts: names of those that the guide uses.
     """
 
-    name: eqx.AbstractVar[str]
+    name: str = eqx.field(static=True)
+
+    def __init__(self, name: str | None = None):
+        self.name = snake_case(type(self).__name__) if name is None else name
 
     @property
     def model_parts(self) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jax import Array
+
 from .._numerics.checks import check_choice, check_positive_int
 from ..distributions import AmortizedFlow, ConditionalDistribution, Flow
 from ..distributions.conditionals import (
@@ -52,7 +54,7 @@ class Networks:
             return {"gated": self.kind.startswith("gated"), **given}
         return {} if self.kind == "gated" else {"activation": "tanh", **given}
 
-    def dense(self, rng_key, input_dim: int, output_dim: int, hidden_dims: Sequence[int]):
+    def dense(self, rng_key: Array, input_dim: int, output_dim: int, hidden_dims: Sequence[int]):
         """A network of vectors."""
         kind = GatedDense if self.kind == "gated" else Dense
         return kind(rng_key, input_dim, output_dim, hidden_dims, **self.options)
@@ -82,7 +84,7 @@ def posterior_family(
 
 
 def make_encoder(
-    rng_key,
+    rng_key: Array,
     networks: Networks,
     input_shape: tuple[int, ...],
     hidden_dims: Sequence[int],
@@ -110,7 +112,7 @@ def make_encoder(
 
 
 def make_decoder(
-    rng_key,
+    rng_key: Array,
     networks: Networks,
     latent_shape: tuple[int, ...],
     event_shape: tuple[int, ...],

@@ -56,7 +56,6 @@ class SemiAmortized(ModelGuidePair):
     """
 
     pair: VariationalAutoencoder
-    name: str = eqx.field(static=True)
     num_steps: int = eqx.field(static=True)
     step_size: float = eqx.field(static=True)
     momentum: float = eqx.field(static=True)
@@ -79,7 +78,7 @@ class SemiAmortized(ModelGuidePair):
                 f"pair must be a VariationalAutoencoder, got {type(pair).__name__}; refine pairs "
                 "of one layer of latent variables."
             )
-        self.name = pair.name
+        super().__init__(pair.name)
         self.pair = pair
         self.num_steps = check_positive_int("num_steps", num_steps)
         self.step_size = check_positive("step_size", step_size)

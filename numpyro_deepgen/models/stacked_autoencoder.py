@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-import equinox as eqx
 import jax
 import numpyro
 from jax import Array
 from numpyro.distributions import Distribution
 
-from .base import ModelGuidePair, call_with_context, data_plate, mean_of, needed, snake_case
+from .base import ModelGuidePair, call_with_context, data_plate, mean_of, needed
 
 __all__ = ["StackedAutoencoder"]
 
@@ -56,7 +55,6 @@ class StackedAutoencoder(ModelGuidePair):
     encoders: tuple[Callable, ...]
     decoders: tuple[Callable, ...]
     latent_prior: Callable
-    name: str = eqx.field(static=True)
 
     def __init__(
         self,
@@ -70,7 +68,7 @@ class StackedAutoencoder(ModelGuidePair):
                 "encoders and decoders must be as many, one or more, got "
                 f"{len(encoders)} and {len(decoders)}; pass one of each for every layer."
             )
-        self.name = snake_case(type(self).__name__) if name is None else name
+        super().__init__(name)
         self.encoders, self.decoders = tuple(encoders), tuple(decoders)
         self.latent_prior = prior
 

@@ -25,6 +25,10 @@ from .paths import interpolated
 __all__ = ["TopDownPair"]
 
 
+class _FoundError(Exception):
+    """Carries the distribution that was looked for."""
+
+
 class TopDownPair(ModelGuidePair):
     r"""A pair of a generator, a likelihood, and a recognition network.
 
@@ -97,8 +101,7 @@ class TopDownPair(ModelGuidePair):
             drawn[name] = AtValue(q, value)
             return value
 
-        with numpyro.plate("data_bottom_up", len(x), dim=-1):
-            posterior = pair.recognition(x, context, draw)
+        posterior = pair.recognition(x, context, draw)
 
         def find(name: str, prior: Distribution, state) -> Distribution:
             return drawn[name] if name in drawn else posterior(name, prior, state)
@@ -114,16 +117,15 @@ class TopDownPair(ModelGuidePair):
         return self._highest(x.shape[:1], context, self._at_means(x, context))
 
     def _highest(self, batch_shape: tuple, context: Array | None, choose: Callable):
-        found = []
-
         def first(name: str, prior: Distribution, state) -> Array:
-            found.append(choose(name, prior, state))
-            return mean_of(found[-1])
+            raise _FoundError(choose(name, prior, state))
 
         if context is not None:
             batch_shape = context.shape[:-1]
-        self.generator(first, batch_shape, context)
-        return found[0]
+        try:
+            self.generator(first, batch_shape, context)
+        except _FoundError as found:
+            return found.args[0]
 
     def _at_means(self, x: Array, context: Array | None) -> Callable:
         drawn = {}
@@ -189,6 +191,8 @@ class TopDownPair(ModelGuidePair):
         keys = _keys(rng_key)
 
         def draw(prior: Distribution) -> Array:
+            if temperature == 1.0:
+                return prior.sample(next(keys))
             middle = mean_of(prior)
             return middle + temperature * (prior.sample(next(keys)) - middle)
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
 import numpyro
 from jax import Array
 from numpyro.distributions import Distribution
 
 from ..distributions.vamp_prior import VampPrior
-from .base import ModelGuidePair, call_with_context, data_plate, snake_case
+from .base import ModelGuidePair, call_with_context, data_plate
 
 __all__ = ["VariationalAutoencoder"]
 
@@ -52,12 +51,11 @@ class VariationalAutoencoder(ModelGuidePair):
     encoder: Callable
     decoder: Callable
     latent_prior: Callable
-    name: str = eqx.field(static=True)
 
     def __init__(
         self, encoder: Callable, decoder: Callable, prior: Callable, name: str | None = None
     ):
-        self.name = snake_case(type(self).__name__) if name is None else name
+        super().__init__(name)
         self.encoder, self.decoder, self.latent_prior = encoder, decoder, prior
 
     @property

@@ -48,7 +48,8 @@ class DiagonalBiLSTM(AutoregressiveNetwork):
         (5, 8, 8, 17)
 
     References:
-        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks, section 3.2.
+        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks,
+        section 3.2.
     """
 
     first: CausalConv

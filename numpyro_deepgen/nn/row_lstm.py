@@ -52,7 +52,8 @@ class RowLSTM(AutoregressiveNetwork):
         (5, 8, 8, 17)
 
     References:
-        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks, section 3.1, equation 3.
+        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks,
+        section 3.1, equation 3.
     """
 
     first: CausalConv

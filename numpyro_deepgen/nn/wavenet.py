@@ -20,7 +20,8 @@ __all__ = ["WaveNet"]
 class WaveNet(AutoregressiveNetwork):
     r"""A stack of dilated causal convolutions with gates, residual and skip connections.
 
-    .. math:: z = \tanh(W_f * h + V_f c) \odot \sigma(W_g * h + V_g c), \qquad h \leftarrow h + W_r z
+    .. math::
+        z = \tanh(W_f * h + V_f c) \odot \sigma(W_g * h + V_g c), \qquad h \leftarrow h + W_r z
 
     and the sum of all :math:`W_s z` goes through two 1x1 layers. Dilations double from block to
     block, anew after ``num_dilations`` of them. Sampling keeps, for every block, as many past
@@ -48,7 +49,7 @@ class WaveNet(AutoregressiveNetwork):
         (5, 64, 17)
 
     References:
-        van den Oord et al. 2016, WaveNet: A Generative Model for Raw Audio, equation 2 and figure 4.
+        van den Oord et al. 2016, WaveNet: A Generative Model for Raw Audio, equation 2.
     """
 
     first: CausalConv

@@ -3,10 +3,10 @@ r"""Autoregressive networks as distributions.
 .. math::
     p(x | c) = \prod_t p\big(x_{o(t)} \,\big|\, x_{o(0)}, \ldots, x_{o(t-1)}, c\big)
 
-for an order :math:`o` of the positions, each factor a distribution whose parameters a network gives
-for all positions in one pass. With several orders :math:`o_1, \ldots, o_M` it is the mixture
-:math:`\frac{1}{M} \sum_m p_m(x | c)` of probabilities (never a mean of their logarithms' parameters,
-of which no normalised probability comes).
+for an order :math:`o` of the positions, each factor a distribution whose parameters a network
+gives for all positions in one pass. With several orders :math:`o_1, \ldots, o_M` it is the mixture
+:math:`\frac{1}{M} \sum_m p_m(x | c)` of probabilities: a mean of the networks' outputs would see
+every position and give no probability.
 """
 
 import math
@@ -86,8 +86,6 @@ class Autoregressive(nn.Module):
         self.knows_orders = hasattr(network, "orders")
         grid_shape = self.event_shape[len(conditional.event_shape) :]
         self.orders = network.orders if self.knows_orders else resolve_orders(order, grid_shape)
-        for order in self.orders:
-            self.register_buffer("_", None, persistent=False)
         self.elements = Elements(conditional, self.event_shape, network.in_channels)
 
     @property

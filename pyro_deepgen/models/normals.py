@@ -32,7 +32,7 @@ def standard_normal(like: Tensor, shape: tuple[int, ...], event_dim: int) -> Dis
 def precision_weighted(prior: Distribution, found: Distribution, event_dim: int) -> Distribution:
     """The normalised product of the normal densities of a prior and of what data say."""
     # Soenderby et al. 2016, eq. 19 and 20
-    a, b = prior.base_dist.scale ** -2, found.base_dist.scale ** -2
+    a, b = prior.base_dist.scale**-2, found.base_dist.scale**-2
     loc = (prior.base_dist.loc * a + found.base_dist.loc * b) / (a + b)
     return dist.Normal(loc, (a + b) ** -0.5).to_event(event_dim)
 

@@ -24,6 +24,10 @@ from .paths import interpolated
 __all__ = ["TopDownPair"]
 
 
+class _FoundError(Exception):
+    """Carries the distribution that was looked for."""
+
+
 class TopDownPair(ModelGuidePair):
     r"""A pair of a generator, a likelihood, and a recognition network.
 
@@ -101,16 +105,15 @@ class TopDownPair(ModelGuidePair):
         return self._highest(x.shape[:1], context, self._at_means(x, context))
 
     def _highest(self, batch_shape: tuple, context: Tensor | None, choose: Callable):
-        found = []
-
         def first(name: str, prior: Distribution, state) -> Tensor:
-            found.append(choose(name, prior, state))
-            return mean_of(found[-1])
+            raise _FoundError(choose(name, prior, state))
 
         if context is not None:
             batch_shape = context.shape[:-1]
-        self.generator(first, batch_shape, context)
-        return found[0]
+        try:
+            self.generator(first, batch_shape, context)
+        except _FoundError as found:
+            return found.args[0]
 
     def _at_means(self, x: Tensor, context: Tensor | None) -> Callable:
         drawn = {}
@@ -173,6 +176,8 @@ class TopDownPair(ModelGuidePair):
             context = context.expand(num_samples, context.shape[-1])
 
         def draw(prior: Distribution) -> Tensor:
+            if temperature == 1.0:
+                return prior.sample()
             middle = mean_of(prior)
             return middle + temperature * (prior.sample() - middle)
 

@@ -59,7 +59,9 @@ class CausalTransformer(AutoregressiveNetwork):
         context_kind: str = "vector",
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
-        if check_positive_int("hidden_dim", hidden_dim) % check_positive_int("num_heads", num_heads):
+        if check_positive_int("hidden_dim", hidden_dim) % check_positive_int(
+            "num_heads", num_heads
+        ):
             raise ValueError(
                 f"num_heads must divide hidden_dim={hidden_dim}, got {num_heads}; pass for example "
                 "1."

@@ -42,7 +42,8 @@ class DiagonalBiLSTM(AutoregressiveNetwork):
         torch.Size([5, 8, 8, 17])
 
     References:
-        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks, section 3.2.
+        van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks,
+        section 3.2.
     """
 
     def __init__(

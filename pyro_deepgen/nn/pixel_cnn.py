@@ -17,7 +17,7 @@ class PixelCNN(AutoregressiveNetwork):
     r"""A stack of masked convolutions with residual connections.
 
     A masked ``kernel_size`` x ``kernel_size`` convolution of earlier positions, then blocks of
-    :math:`h + W_3 * \mathrm{relu}(W_2 * \mathrm{relu}(W_1 * \mathrm{relu}(h)))` with 1x1, masked 3x3 and
+    :math:`h + W_3 * r(W_2 * r(W_1 * r(h)))` with :math:`r(h) = \max(h, 0)` and 1x1, masked 3x3 and
     1x1 convolutions, then two 1x1 ones. Positions to the right in the rows above may fall into a
     blind spot; see :class:`GatedPixelCNN`.
 

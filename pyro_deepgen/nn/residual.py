@@ -205,6 +205,8 @@ def average_pool(x: Tensor, height: int, width: int) -> Tensor:
         >>> average_pool(torch.tensor([[[1.0, 2.0, 6.0]]]), 1, 2).tolist()
         [[[1.5, 6.0]]]
     """
-    steps = [-(-before // after) for before, after in zip(x.shape[-2:], (height, width))]
+    steps = [
+        -(-before // after) for before, after in zip(x.shape[-2:], (height, width), strict=True)
+    ]
     flat = functional.avg_pool2d(x.reshape((-1,) + x.shape[-3:]), steps, ceil_mode=True)
     return flat.reshape(x.shape[:-2] + flat.shape[-2:])

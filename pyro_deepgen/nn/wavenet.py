@@ -16,7 +16,8 @@ __all__ = ["WaveNet"]
 class WaveNet(AutoregressiveNetwork):
     r"""A stack of dilated causal convolutions with gates, residual and skip connections.
 
-    .. math:: z = \tanh(W_f * h + V_f c) \odot \sigma(W_g * h + V_g c), \qquad h \leftarrow h + W_r z
+    .. math::
+        z = \tanh(W_f * h + V_f c) \odot \sigma(W_g * h + V_g c), \qquad h \leftarrow h + W_r z
 
     and the sum of all :math:`W_s z` goes through two 1x1 layers. Dilations double from block to
     block, anew after ``num_dilations`` of them. Sampling keeps, for every block, as many past
@@ -42,7 +43,7 @@ class WaveNet(AutoregressiveNetwork):
         torch.Size([5, 64, 17])
 
     References:
-        van den Oord et al. 2016, WaveNet: A Generative Model for Raw Audio, equation 2 and figure 4.
+        van den Oord et al. 2016, WaveNet: A Generative Model for Raw Audio, equation 2.
     """
 
     def __init__(
@@ -102,7 +103,10 @@ class _Block(nn.Module):
     def __init__(self, hidden_dim: int, offsets: Sequence, context_dim: int):
         super().__init__()
         self.dilated = CausalConv(hidden_dim, 2 * hidden_dim, offsets)
-        self.residual, self.skip = nn.Linear(hidden_dim, hidden_dim), nn.Linear(hidden_dim, hidden_dim)
+        self.residual, self.skip = (
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.Linear(hidden_dim, hidden_dim),
+        )
         self.context_layer = None
         if context_dim:
             self.context_layer = nn.Linear(context_dim, 2 * hidden_dim, bias=False)

@@ -2,6 +2,7 @@
 
 from .beta import BetaELBO
 from .black_box_alpha import BlackBoxAlphaELBO
+from .penalized import PenalizedELBO, spectral_penalty
 from .renyi import IWELBO, STLELBO, RenyiELBO
 from .schedules import KLCycle, KLWarmup
 from .tempered import TemperedELBO
@@ -14,9 +15,11 @@ __all__ = [
     "IWELBO",
     "KLCycle",
     "KLWarmup",
+    "PenalizedELBO",
     "RenyiELBO",
     "ReweightedWakeSleep",
     "TemperedELBO",
     "STLELBO",
     "WAEMMD",
+    "spectral_penalty",
 ]

@@ -97,6 +97,8 @@ class SVITrainer:
             Turns.first() if settings.aggressive_steps else None,
         )
         self._kept = {which: (params, state.mutable_state) for which in ("best", "older")}
+        if _has_slow_loops(self._svi, state, args, kwargs):
+            self._chunk_size = 1
         self._advance = jax.jit(self._chunk)
         self._loss = jax.jit(self._held_out_loss)
 
@@ -159,7 +161,10 @@ class SVITrainer:
         loss_type = jax.eval_shape(step, (state, rates, 0, args_of_first, True))[3]
         last = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), loss_type)
         carry = (state, jnp.zeros(rates.shape, last[0].dtype), jnp.array(0), last, jnp.array(True))
-        state, losses, done, last, _ = lax.while_loop(goes_on, step, carry)
+        if self._chunk_size == 1:
+            state, losses, done, last, _ = step(carry)
+        else:
+            state, losses, done, last, _ = lax.while_loop(goes_on, step, carry)
         return state, losses, done, last
 
     def _turn(self, state: State, step: Array) -> Array | None:
@@ -303,6 +308,14 @@ def _rated(state: SVIState) -> RatedState:
 
 def _is_array(value) -> bool:
     return isinstance(value, (Array, np.ndarray))
+
+
+def _has_slow_loops(svi: SVI, state: SVIState, args: tuple, kwargs: dict) -> bool:
+    """Whether steps are faster one by one: on CPUs XLA's convolutions are slow inside a loop."""
+    if jax.default_backend() != "cpu":
+        return False
+    program = jax.make_jaxpr(lambda state: svi.evaluate(state, *args, **kwargs))(state)
+    return "conv_general_dilated" in str(program)
 
 
 def _names_of_guide(svi: SVI, params: dict, args: tuple, kwargs: dict) -> frozenset[str]:

@@ -1,0 +1,347 @@
+"""Autoregressive networks as distributions: causality, steps, normalisation, orders, clamping."""
+
+import itertools
+
+import numpy as np
+import pytest
+from registry_autoregressive import NETWORKS
+from scipy.special import logsumexp
+
+CASES = pytest.mark.parametrize("case", NETWORKS, ids=str)
+
+
+def bits(shape) -> np.ndarray:
+    """All arrays of bits of a shape."""
+    size = int(np.prod(shape))
+    return np.array(list(itertools.product([0, 1], repeat=size))).reshape(-1, *shape)
+
+
+def conditionals(b):
+    return b.load("distributions.conditionals")
+
+
+def bernoulli(b, case, event_shape=(2, 3), scale=0.3, **kwargs):
+    module = case.distribution(b, event_shape, conditionals(b).BernoulliConditional(), **kwargs)
+    return b.perturbed(module, scale)
+
+
+def dependence(b, network, size: int) -> np.ndarray:
+    """Which parameters (rows) change with which positions (columns)."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, size, network.in_channels))
+    moved = x + np.eye(size)[:, :, None]
+    rows = np.concatenate([x, moved]).reshape(-1, *network.grid_shape, network.in_channels)
+    (params,) = b.run(lambda rows: (network(rows),), b.array(rows))
+    params = params.reshape(len(rows), size, -1)
+    return (np.abs(params[1:] - params[:1]).max(-1) > 1e-13).T
+
+
+def case_of(name: str):
+    return next(case for case in NETWORKS if case.name == name)
+
+
+@CASES
+def test_parameters_see_the_earlier_positions_alone(backend, case):
+    network = backend.perturbed(case.build(backend, (3, 4), 2, in_channels=2), 0.3)
+    seen = dependence(backend, network, 12)
+    assert not np.triu(seen).any()
+    assert seen[1:].any(1).all() and seen[:, :-1].any(0).all()
+
+
+@CASES
+def test_probabilities_sum_to_one_and_steps_agree_with_one_pass(backend, case):
+    module = bernoulli(backend, case, context_dim=2)
+    context = backend.array(np.random.default_rng(1).standard_normal((2, 2)))
+    d = module(context)
+    assert tuple(d.batch_shape) == (2,) and tuple(d.event_shape) == (2, 3)
+    scores = backend.score(d, bits((2, 3))[:, None])
+    np.testing.assert_allclose(logsumexp(scores, axis=0), 0.0, atol=1e-10)
+    assert np.abs(scores[:, 0] - scores[:, 1]).max() > 1e-3
+    x, log_prob = backend.draw_and_score(d, (5,))
+    assert x.shape == (5, 2, 2, 3)
+    np.testing.assert_allclose(log_prob, backend.score(d, x), atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["label", "image"])
+@CASES
+def test_labels_and_images_as_context(torch_backend, case, kind):
+    check_context(torch_backend, case, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["label", "image"])
+@CASES
+def test_labels_and_images_as_context_in_jax(jax_backend, case, kind):
+    check_context(jax_backend, case, kind)
+
+
+def check_context(b, case, kind):
+    conditional = conditionals(b).CategoricalConditional(3)
+    module = case.distribution(
+        b, (3, 3), conditional, context_dim=4, context_kind=kind, one_hot=True
+    )
+    grid_shape = module.network.grid_shape
+    shape = (2, 4, *grid_shape) if kind == "image" else (2,)
+    context = np.random.default_rng(0).standard_normal(shape)
+    d = module(b.array(np.array([1, 3]) if kind == "label" else context)).expand((3, 2))
+    x, log_prob = b.draw_and_score(d)
+    assert x.shape == (3, 2, 3, 3) and set(np.unique(x)) <= {0, 1, 2}
+    np.testing.assert_allclose(log_prob, b.score(d, x), atol=1e-10)
+    swapped = b.score(module(d.context[np.array([1, 0])]).expand((3, 2)), x)
+    assert np.abs(swapped - log_prob).max() > 1e-6
+
+
+@CASES
+def test_twins_agree(both, case, tmp_path):
+    theirs, ours = both
+    conditional = conditionals(theirs).CategoricalConditional(5)
+    module = theirs.perturbed(case.distribution(theirs, (4, 3), conditional, context_dim=2), 0.2)
+    theirs.io.save(tmp_path / "file", module)
+    conditional = conditionals(ours).CategoricalConditional(5)
+    other = ours.io.load(
+        tmp_path / "file", case.distribution(ours, (4, 3), conditional, context_dim=2)
+    )
+    rng = np.random.default_rng(3)
+    x, context = rng.integers(0, 5, (6, 4, 3)), rng.standard_normal((6, 2))
+    scores = [
+        b.numpy(b.run(lambda d, x: (d.log_prob(x),), m(b.array(context)), b.array(x))[0])
+        if b is theirs
+        else b.score(m(b.array(context)), x)
+        for b, m in ((ours, other),)
+    ]
+    scores.append(theirs.score(module(theirs.array(context)), x))
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-10, atol=1e-10)
+
+
+def seen_from(b, case_name, place, **kwargs):
+    """Positions of a 5 x 5 grid that the parameters of one place see."""
+    network = b.make(getattr(b.nn, case_name), (5, 5), 1, hidden_dim=6, kernel_size=3, **kwargs)
+    seen = dependence(b, b.perturbed(network, 0.3), 25)[place[0] * 5 + place[1]]
+    return {divmod(int(i), 5) for i in np.flatnonzero(seen)}
+
+
+def earlier(place):
+    return set(itertools.islice(itertools.product(range(5), range(5)), place[0] * 5 + place[1]))
+
+
+def test_a_gated_pixel_cnn_has_no_blind_spot(torch_backend):
+    place = (3, 2)
+    assert seen_from(torch_backend, "GatedPixelCNN", place, num_blocks=4) == earlier(place)
+    # (1, 4) lies to the right of what masked convolutions of size 3 reach from (2, 1)
+    assert (1, 4) in earlier((2, 1)) - seen_from(torch_backend, "PixelCNN", (2, 1), num_blocks=4)
+
+
+def test_a_row_lstm_sees_a_triangle(torch_backend):
+    i, j = 3, 2
+    expected = {(i, j - 1), (i, j - 2)} | {
+        (i - r, c) for r in range(1, 4) for c in range(5) if j - 2 - r <= c <= j + r
+    }
+    assert seen_from(torch_backend, "RowLSTM", (i, j), num_layers=1) == expected
+
+
+def test_a_diagonal_bilstm_sees_all_that_its_first_layer_shows(torch_backend):
+    place = (3, 1)
+    # of the row above, the last one is not yet in any state that is shifted down
+    expected = earlier(place) - {(2, 4)}
+    assert seen_from(torch_backend, "DiagonalBiLSTM", place, num_layers=1) == expected
+
+
+@pytest.mark.parametrize("name", ["MADE", "PixelCNN"])
+def test_several_orders_are_a_mixture_of_probabilities(backend, name):
+    module = bernoulli(backend, case_of(name), order=["raster", "reverse", [3, 0, 2, 1, 5, 4]])
+    values = bits((2, 3))
+    whole = backend.score(module(), values)
+    parts = [backend.score(module(order_index=i), values) for i in range(3)]
+    assert np.abs(parts[0] - parts[1]).max() > 1e-3
+    np.testing.assert_allclose(whole, logsumexp(parts, axis=0) - np.log(3), atol=1e-10)
+    np.testing.assert_allclose(logsumexp(whole), 0.0, atol=1e-10)
+    draws = backend.draw(module(), (3000,))
+    counts = np.bincount(draws.reshape(3000, 6).astype(int) @ 2 ** np.arange(6)[::-1], minlength=64)
+    error = np.sqrt(np.exp(whole) / 3000)
+    assert np.abs(counts / 3000 - np.exp(whole)).max() < 5 * error.max()
+
+
+def given(b, d, mask, values, sample_shape, num_particles=1):
+    if b.name == "numpyro":
+        return d.sample_given(b.key(), mask, b.array(values), sample_shape, num_particles)
+    with b.torch.random.fork_rng():
+        b.torch.manual_seed(0)
+        mask = b.torch.tensor(mask)
+        return d.sample_given(mask, b.array(values), sample_shape, num_particles)
+
+
+def test_given_entries_that_come_first_are_exact(backend):
+    d = bernoulli(backend, case_of("MADE"))()
+    mask = np.array([[True] * 3, [False] * 3])
+    values = np.array([[1, 0, 1], [0, 0, 0]])
+    drawn = given(backend, d, mask, values, (200,))
+    table = bits((2, 3))
+    fits = (table[:, 0] == values[0]).all(-1)
+    scores = backend.score(d, table)
+    assert drawn.is_exact
+    expected = logsumexp(scores[fits])
+    np.testing.assert_allclose(backend.numpy(drawn.log_weight), expected, atol=1e-10)
+    assert (backend.numpy(drawn.value)[:, 0] == values[0]).all()
+
+
+def test_weights_make_other_given_entries_honest(backend):
+    d = bernoulli(backend, case_of("MADE"), scale=1.0)()
+    mask = np.array([[False] * 3, [False, True, True]])
+    values = np.array([[0, 0, 0], [0, 1, 0]])
+    table = bits((2, 3))
+    fits = (table[:, 1, 1:] == values[1, 1:]).all(-1)
+    scores = np.where(fits, backend.score(d, table), -np.inf)
+    posterior = np.exp(scores - logsumexp(scores))
+    drawn = given(backend, d, mask, values, (500,), num_particles=20)
+    assert not drawn.is_exact
+    weights = np.exp(backend.numpy(drawn.log_weight))
+    error = weights.std() / np.sqrt(len(weights))
+    assert abs(weights.mean() - np.exp(logsumexp(scores))) < 5 * error
+    value = backend.numpy(drawn.value)
+    assert (value[:, 1, 1:] == values[1, 1:]).all()
+    expected = (posterior[:, None, None] * table).sum(0)
+    assert np.abs(value.mean(0) - expected)[~mask].max() < 5 * 0.5 / np.sqrt(500) + 0.03
+
+
+def without_step(b):
+    if b.name == "pyro":
+
+        class Plain(b.nn.AutoregressiveNetwork):
+            def __init__(self):
+                super().__init__((4,), 1)
+                self.scale = b.torch.nn.Parameter(b.torch.ones(()))
+
+            def run(self, x, features):
+                return self.scale * (x.cumsum(1) - x)
+
+        return Plain()
+    import equinox as eqx
+
+    class PlainJax(b.nn.AutoregressiveNetwork):
+        scale: eqx.Module
+
+        def __init__(self):
+            super().__init__((4,), 1)
+            self.scale = b.array(1.0)
+
+        def run(self, x, features):
+            return self.scale * (x.cumsum(1) - x)
+
+    return PlainJax()
+
+
+def test_a_network_without_step_samples_by_full_passes(backend):
+    conditional = conditionals(backend).BernoulliConditional()
+    d = backend.D.Autoregressive(without_step(backend), conditional, (4,))()
+    with pytest.warns(UserWarning, match="no step"):
+        x, log_prob = backend.draw_and_score(d, (3,))
+    np.testing.assert_allclose(log_prob, backend.score(d, x), atol=1e-10)
+
+
+def test_channels_come_first(backend):
+    conditional = conditionals(backend).DiscretizedLogisticMixtureConditional(2, 0, 3, channels=3)
+    module = case_of("PixelCNN").distribution(backend, (3, 2, 2), conditional)
+    d = module()
+    x, log_prob = backend.draw_and_score(d, (4,))
+    assert x.shape == (4, 3, 2, 2) and x.min() >= 0 and x.max() <= 3
+    np.testing.assert_allclose(log_prob, backend.score(d, x), atol=1e-10)
+
+
+def test_real_values(backend):
+    conditional = conditionals(backend).NormalConditional()
+    d = case_of("MADE").distribution(backend, (3,), conditional)()
+    x, log_prob = backend.draw_and_score(d, (4,))
+    np.testing.assert_allclose(log_prob, backend.score(d, x), atol=1e-8)
+
+
+def test_plates_and_subsampling(backend):
+    module = bernoulli(backend, case_of("MADE"), context_dim=2)
+    context = backend.array(np.random.default_rng(1).standard_normal((3, 2)))
+    x = bits((2, 3))[:3]
+
+    def model():
+        with backend.plate("data", 6, subsample_size=3):
+            backend.sample("x", module(context))
+
+    expected = 2.0 * backend.score(module(context), x).sum()
+    assert backend.log_joint(model, {"x": x}) == pytest.approx(expected, abs=1e-8)
+
+
+def digits() -> np.ndarray:
+    from sklearn.datasets import load_digits
+
+    return load_digits().images[:100].astype(int)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case.name in ("MADE", "PixelCNN") else pytest.param(case, marks=pytest.mark.slow)
+        for case in NETWORKS
+    ],
+    ids=str,
+)
+def test_training_on_digits(backend32, case):
+    b = backend32
+    conditional = conditionals(b).CategoricalConditional(17)
+    start = case.distribution(b, (8, 8), conditional, one_hot=True)
+    x = b.array(digits())
+
+    def model():
+        module = b.module("flow", start)
+        with b.plate("data", 100):
+            b.sample("x", (start if module is None else module)(), obs=x)
+
+    _, losses = b.fit(model, lambda: None, start, 15, 1e-2)
+    losses = losses / 100
+    assert losses[-1] < losses[0] - 10.0
+
+
+def test_derivatives_of_the_density_of_a_sample_are_those_of_one_pass(jax_backend):
+    b = jax_backend
+    module = bernoulli(b, case_of("PixelCNN"), context_dim=2)
+    context = b.array(np.ones(2))
+
+    def from_sample(context):
+        d = module(context)
+        x, intermediates = d.sample_with_intermediates(b.key())
+        return d.log_prob(x, intermediates)
+
+    x = module(context).sample(b.key())
+    expected = b.jax.jit(b.jax.grad(lambda c: module(c).log_prob(x)))(context)
+    np.testing.assert_allclose(b.jax.jit(b.jax.grad(from_sample))(context), expected, atol=1e-10)
+
+
+def test_stacked_distributions(jax_backend):
+    b = jax_backend
+    module = bernoulli(b, case_of("MADE"), context_dim=2)
+    context = b.array(np.random.default_rng(0).standard_normal((4, 2)))
+    stacked = b.jax.vmap(module)(context)
+    x = b.array(bits((2, 3))[:4])
+    np.testing.assert_allclose(b.score(stacked, x), b.score(module(context), x), atol=1e-12)
+    assert stacked.sample(b.key(), (5,)).shape == (5, 4, 2, 3)
+
+
+def test_orders(backend):
+    d = backend.D
+    assert d.raster_order((2, 2)) == (0, 1, 2, 3) == d.reverse_order((2, 2))[::-1]
+    assert sorted(d.random_order((3, 3), seed=1)) == list(range(9))
+    assert d.snake_order((3, 2)) == (0, 1, 3, 2, 4, 5)
+    assert d.subscale_order((2, 2, 2), (2, 1, 1)) == (0, 1, 2, 3, 4, 5, 6, 7)
+    with pytest.raises(ValueError, match="factors"):
+        d.subscale_order((3, 2), (2, 1))
+
+
+def test_shapes_that_do_not_fit_are_refused(backend):
+    c = conditionals(backend)
+    network = case_of("MADE").build(backend, (4,), 1)
+    with pytest.raises(ValueError, match="event_shape"):
+        backend.D.Autoregressive(network, c.BernoulliConditional(), (5,))
+    with pytest.raises(ValueError, match="num_params=3"):
+        backend.D.Autoregressive(network, c.CategoricalConditional(3), (4,))
+    network = case_of("MADE").build(backend, (4,), 3, in_channels=2)
+    with pytest.raises(ValueError, match="in_channels=1 or 3"):
+        backend.D.Autoregressive(network, c.CategoricalConditional(3), (4,))
+    module = bernoulli(backend, case_of("MADE"), context_dim=2)
+    with pytest.raises(ValueError, match="context must be given"):
+        module()
