@@ -241,6 +241,17 @@ def covered_names() -> set[str]:
         "distributions.DiscretizedLogistic",
         "distributions.DiscretizedLogisticMixture",
         "distributions.VampPrior",
+        # of images, relative to another, or of codes: tests/test_hierarchical.py
+        "distributions.CodebookPrior",
+        "distributions.ResidualNormal",
+        "distributions.VectorQuantized",
+        "nn.BottleneckBlock",
+        "nn.Conv",
+        "nn.ConvTranspose",
+        "nn.GroupNorm",
+        "nn.SeparableBlock",
+        "nn.average_pool",
+        "nn.resize_nearest",
         # the base of every recipe
         "distributions.StandardNormal",
     }

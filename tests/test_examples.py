@@ -44,6 +44,8 @@ def test_every_script_has_its_twin():
         "local_latents",
         "neutra",
         "vae",
+        "hierarchical_vae",
+        "vq_vae",
     }
     assert names == {f"{topic}_{host}" for topic in topics for host in HOSTS}
 
@@ -245,3 +247,19 @@ def test_auto_encoders(host, tables, tmp_path):
     _, again = run("vae", host, *options, *files, *size)
     assert again["fit"].num_steps == fit.num_steps
     np.testing.assert_array_equal(again["fit"].losses, fit.losses)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("topic, model", [("hierarchical_vae", "ladder"), ("vq_vae", "vq-vae")])
+@pytest.mark.compiles
+def test_hierarchies_and_codes(host, topic, model, tables, tmp_path):
+    options = ("--model", model, "--num-epochs", 4, "--eval-every", 2, "--quiet")
+    sizes = ("--hidden-dim", 16, "--num-layers", 2) if model == "ladder" else ("--channels", 6)
+    files = ("--checkpoint", tmp_path / "checkpoint", "--output", tmp_path)
+    _, result = run(topic, host, *options, *sizes, *files)
+    held_out = result["held_out"]
+    assert held_out[-1][1] < held_out[0][1] < 60.0
+    names = {path.stem for path in result["paths"]}
+    assert names == {"curve", "samples", "reconstructions", "interpolations"}
+    _, again = run(topic, host, *options, *sizes, *files)
+    np.testing.assert_array_equal(again["fit"].losses, result["fit"].losses)

@@ -184,8 +184,8 @@ def test_codes_have_the_loss_and_gradient_written_by_hand(torch_backend):
     bound = likelihood.log_prob(x).sum() + prior
     terms = ((inputs.detach() - e) ** 2).sum() + 0.25 * ((inputs - e.detach()) ** 2).sum()
     hand = torch.autograd.grad(-bound + terms, list(pair.parameters()), allow_unused=True)
-    assert float(loss) == pytest.approx(float(-bound), rel=1e-9)
-    assert float(pair.bound(x).sum()) == pytest.approx(float(bound), rel=1e-9)
+    assert loss.item() == pytest.approx(-bound.item(), rel=1e-9)
+    assert pair.bound(x).sum().item() == pytest.approx(bound.item(), rel=1e-9)
     for one, other in zip(ours, hand, strict=True):
         zero = torch.zeros(())
         one, other = (zero if g is None else g for g in (one, other))
@@ -237,14 +237,13 @@ def test_the_spectral_penalty_is_the_sum_of_norms(backend):
     module = backend.make(backend.nn.Dense, 6, 4, (5,))
     named = backend.named(module)
     expected = sum(np.linalg.norm(a, 2) for a in named.values() if a.ndim > 1)
-    found = float(infer.spectral_penalty(module))
+    found = float(backend.numpy(infer.spectral_penalty(module)))
     assert expected * 0.9 < found <= expected + 1e-9
     pair, x = build(backend, "LadderVAE"), bits(backend, "LadderVAE", 3)
-    args = () if backend.name == "pyro" else (0,)
     elbo = infer.PenalizedELBO(infer.BetaELBO(), lambda *_: infer.spectral_penalty(module), 2.0)
     plain = loss_of(backend, infer.BetaELBO(), pair, x)
     assert loss_of(backend, elbo, pair, x) == pytest.approx(plain + 2.0 * found, rel=1e-9)
-    assert elbo.evaluation.num_particles == 1 and args is not None
+    assert elbo.evaluation.num_particles == 1
 
 
 CONVOLUTIONS = [

@@ -306,3 +306,28 @@ def test_several_starts_find_what_one_does_not(journey):
     assert report.chosen == "multi_start"
     assert report.elbo["laplace"] == pytest.approx(math.log(0.05), abs=0.1)
     assert report.elbo["multi_start"] == pytest.approx(math.log(0.95), abs=0.1)
+
+
+# far draws
+
+
+def test_far_draws_of_positive_variables_are_finite(journey):
+    """The last layer is the identity near the start, a bijection, and tames what is far."""
+    host, limited = journey.host, importlib.import_module(f"{journey.name}_deepgen.infer.limited")
+    layer = limited.Limited(host.array([1.0, 0.0]), (True, False))
+    x = host.array([[20.0, -900.0], [-500.0, 3.0], [1e30, 0.0]])
+    y, log_det = layer.forward_and_log_det(x)
+    expected = [[20.0, -900.0], [1.0 - 30.0 - math.log1p(471.0), 3.0]]
+    np.testing.assert_allclose(host.numpy(y)[:2], expected)
+    assert host.numpy(y)[2, 0] < 101.0
+    np.testing.assert_allclose(host.numpy(log_det)[:2], [0.0, -math.log1p(471.0)])
+    back, inverse_log_det = layer.inverse_and_log_det(y[:2])
+    np.testing.assert_allclose(host.numpy(back), host.numpy(x)[:2], rtol=1e-9)
+    np.testing.assert_allclose(host.numpy(inverse_log_det), -host.numpy(log_det)[:2], atol=1e-12)
+
+    def model():
+        host.sample("a", host.dist.Normal(host.array(0.0), 1.0))
+        host.sample("b", host.dist.Gamma(host.array(2.0), 1.0))
+
+    guide = host.AutoFlow(model, init="init_loc", args=())
+    assert limited.constrained_coordinates(guide._space) == (False, True)

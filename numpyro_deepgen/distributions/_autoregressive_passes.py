@@ -21,6 +21,9 @@ __all__ = ["apply", "draw", "log_prob_of", "scored"]
 
 def log_prob_of(d, value: Array) -> Array:
     elements = d.static.elements.split(value)
+    if d.static.elements.bounds is not None:
+        # the host takes whole numbers of classes as integers alone
+        elements = elements.astype(int)
     terms = [_log_prob_in_order(d, elements, index) for index in d.indices]
     log_prob = terms[0]
     if len(terms) > 1:

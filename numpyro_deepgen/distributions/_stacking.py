@@ -26,7 +26,7 @@ def log_prob_of_stack(d, value: Array) -> Array:
     """Score values of shape ``sample_shape + marker.shape + event_shape``, or broadcastable."""
     leaves, axes, rebuild = _unstack(d)
     shape = d.marker.shape
-    axis = -len(shape) - 1
+    axis = -len(shape) - len(d.event_shape)
     if shape[0] == 1:
         first = [leaf if a is None else leaf[0] for leaf, a in zip(leaves, axes, strict=True)]
         log_prob = rebuild(first).log_prob_of_slice(value)
@@ -50,7 +50,7 @@ def sample_from_stack(d, rng_key: Array, sample_shape: tuple[int, ...]) -> tuple
     return jax.vmap(
         lambda arrays, k: rebuild(arrays).sample_from_slice(k, sample_shape),
         in_axes=(axes, 0),
-        out_axes=(-len(shape) - 1, -len(shape)),
+        out_axes=(-len(shape) - len(d.event_shape), -len(shape)),
     )(leaves, jax.random.split(rng_key, shape[0]))
 
 

@@ -143,8 +143,6 @@ class VectorQuantized(Distribution):
         z = self.inputs + lax.stop_gradient(self.mean - self.inputs)
         return jnp.broadcast_to(z, tuple(sample_shape) + z.shape)
 
-    rsample = sample
-
     def penalty(self) -> Array:
         """Codebook and commitment terms, summed over places and channels, shape ``batch_shape``."""
         e = self.mean

@@ -19,6 +19,7 @@ from ..distributions.transforms import Compose, DenseAffine, ElementwiseAffine
 from .annealing.start import MixtureStart, annealed_start
 from .default_flow import default_flow
 from .latent_space import LatentSpace, UnconstrainedDensity
+from .limited import Limited, constrained_coordinates
 from .local import LocalFlow, LocalGuides, as_local_flows
 from .local.plates import check_continuous, traced
 from .starts import ANNEALED, DEFAULT_STARTS, StartReport, best_start, check_starts
@@ -41,7 +42,9 @@ class AutoFlow(AutoContinuous):
     below it a trained dense affine layer (elementwise beyond 200 dimensions), below that the flow
     itself, both the identity at first. Training therefore begins at the best start, in its scale
     and correlation. Where annealing finds several modes, the base of the flow is a fixed mixture
-    of normals with a share at each, which training moulds but cannot empty.
+    of normals with a share at each, which training moulds but cannot empty. Coordinates that are
+    mapped to a support (positive, bounded, ...) end in a layer that changes nothing within 30 of
+    the start and keeps far draws from overflowing.
 
     Args:
         model: a NumPyro model whose latent variables are all continuous; hide discrete ones
@@ -167,7 +170,10 @@ class AutoFlow(AutoContinuous):
                 base_dist = StudentT(base_key, self.latent_dim, init_df=INIT_DF)
         dense = 1 < self.latent_dim <= MAX_DENSE_DIM
         affine = (DenseAffine if dense else ElementwiseAffine)(affine_key, self.latent_dim)
-        flow = Flow(base_dist, [*flow.transforms, affine, start.layer()])
+        layers, limited = [affine, start.layer()], constrained_coordinates(self._space)
+        if any(limited):
+            layers.append(Limited(start.loc, limited))
+        flow = Flow(base_dist, [*flow.transforms, *layers])
         dtype = start.loc.dtype
         self._flow = jax.tree.map(
             lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, flow
@@ -185,13 +191,14 @@ class AutoFlow(AutoContinuous):
         latent = {n for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
         if latent <= set(values):
             AutoGuide._setup_prototype(self, *args, **kwargs)
-            self.latent_dim, loc = 0, jnp.zeros(0)
+            self._space = LatentSpace(self.prototype_trace, self._init_locs)
+            self.latent_dim = 0
         else:
             self._setup_host(args, kwargs)
+            self._space = LatentSpace(self.prototype_trace, self._init_locs)
             loc = self._init_latent
             self._stand_on(flow_key, Gaussian(loc, jnp.full_like(loc, INIT_SCALE)))
             self.init_report = StartReport(chosen="init_loc")
-        self._space = LatentSpace(self.prototype_trace, self._init_locs)
         local.build(local_key, args, kwargs, self.latent_dim)
         self.local = local
 

@@ -59,7 +59,7 @@ def vae(
 
     Example:
         >>> import jax
-        >>> from numnumpyro_deepgen.distributions import sylvester
+        >>> from numpyro_deepgen.distributions import sylvester
         >>> key = jax.random.key(0)
         >>> flow = sylvester(key, 4, 2, (), context_dim=16)
         >>> vae(key, (8, 8), 4, posterior=flow).sample(key, 3).shape

@@ -21,6 +21,7 @@ from ._enumeration import enumerated_sites, plate_nesting
 from .annealing.start import MixtureStart, annealed_start
 from .default_flow import default_flow
 from .latent_space import LatentSpace, UnconstrainedDensity
+from .limited import Limited, constrained_coordinates
 from .local import LocalFlow, LocalGuides, as_local_flows
 from .local.plates import traced
 from .starts import ANNEALED, DEFAULT_STARTS, StartReport, best_start, check_starts
@@ -43,7 +44,9 @@ class AutoFlow(AutoContinuous):
     below it a trained dense affine layer (elementwise beyond 200 dimensions), below that the flow
     itself, both the identity at first. Training therefore begins at the best start, in its scale
     and correlation. Where annealing finds several modes, the base of the flow is a fixed mixture
-    of normals with a share at each, which training moulds but cannot empty.
+    of normals with a share at each, which training moulds but cannot empty. Coordinates that are
+    mapped to a support (positive, bounded, ...) end in a layer that changes nothing within 30 of
+    the start and keeps far draws from overflowing.
 
     Args:
         model: a Pyro model. Discrete latent sites marked for enumeration
@@ -146,6 +149,9 @@ class AutoFlow(AutoContinuous):
         flow = _build_flow(self._flow_argument[0], self.latent_dim)
         dense = 1 < self.latent_dim <= MAX_DENSE_DIM
         layers = [(DenseAffine if dense else ElementwiseAffine)(self.latent_dim), start.layer()]
+        limited = constrained_coordinates(self._space)
+        if any(limited):
+            layers.append(Limited(start.loc, limited))
         base_dist, argument = flow.base_dist, self._flow_argument[0]
         if not isinstance(argument, torch.nn.Module) and type(base_dist) is StandardNormal:
             if isinstance(start, MixtureStart):
@@ -162,14 +168,14 @@ class AutoFlow(AutoContinuous):
         self._model = (poutine.block(self.model, hide_fn=lambda msg: msg["name"] in names),)
         if all(name in names for name in trace.stochastic_nodes):
             AutoGuide._setup_prototype(self, *args, **kwargs)
+            self._space = LatentSpace(self.prototype_trace)
             self.latent_dim, loc = 0, torch.zeros(0)
         else:
             super()._setup_prototype(*args, **kwargs)
             self._check_plates()
-            loc = self._init_loc()
+            loc, self._space = self._init_loc(), LatentSpace(self.prototype_trace)
             self._stand_on(Gaussian(loc, torch.full_like(loc, INIT_SCALE)))
             self.init_report = StartReport(chosen="init_loc")
-        self._space = LatentSpace(self.prototype_trace)
         local.build(args, kwargs, len(loc))
         self.local = local
 

@@ -133,5 +133,5 @@ class SemiAmortized(ModelGuidePair):
         """The gradient of each datum, no longer than allowed."""
         if self.clip_norm is None:
             return gradient
-        norm = torch.linalg.vector_norm(gradient.detach(), dim=-1, keepdim=True)
-        return gradient * (self.clip_norm / norm.clamp(min=self.clip_norm))
+        square = gradient.square().sum(-1, keepdim=True)
+        return gradient * (self.clip_norm / square.clamp(min=self.clip_norm**2).sqrt())

@@ -1,5 +1,6 @@
 """Settings of the weighted divergence, and the groups of sites it is limited by."""
 
+import math
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
@@ -76,7 +77,8 @@ class Divergence:
         """The divergence of the group below which nothing is paid, of all data together."""
         free = self.free_bits
         free = free.get(name, 0.0) if isinstance(free, Mapping) else free
-        return free * _count(pair, members)
+        # an estimate at draws may be negative, and must not be cut off at zero
+        return free * _count(pair, members) if free > 0.0 else -math.inf
 
 
 def _count(pair: TracePair, members: Sequence[str]) -> Any:

@@ -59,7 +59,7 @@ class PenalizedELBO(ELBO):
         return dict(found, loss=loss)
 
 
-def spectral_penalty(params) -> Array:
+def spectral_penalty(parameters) -> Array:
     r"""Return the sum of the largest singular values of all weights, as matrices of the outputs.
 
     .. math:: R(\theta) = \sum_i s_i, \qquad s_i = \max_{u, v} \frac{u^T W_i v}{|u| |v|}
@@ -67,8 +67,8 @@ def spectral_penalty(params) -> Array:
     They are found by power iteration without a state; the gradient takes the vectors as given.
 
     Args:
-        params: arrays, of which those of two dimensions and more are meant: parameters by name, or a
-            module.
+        parameters: arrays of which those of two dimensions and more are meant: parameters by name,
+            or a module.
 
     Example:
         >>> import jax.numpy as jnp
@@ -78,7 +78,7 @@ def spectral_penalty(params) -> Array:
     References:
         Vahdat & Kautz 2020, NVAE: a deep hierarchical variational autoencoder, eq. 4.
     """
-    weights = [leaf for leaf in jax.tree.leaves(params) if getattr(leaf, "ndim", 0) > 1]
+    weights = [leaf for leaf in jax.tree.leaves(parameters) if getattr(leaf, "ndim", 0) > 1]
     return sum(_largest_singular_value(weight.reshape(len(weight), -1)) for weight in weights)
 
 

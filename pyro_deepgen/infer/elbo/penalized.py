@@ -25,7 +25,7 @@ class PenalizedELBO(ELBO):
         >>> import pyro, torch, pyro.distributions as dist
         >>> from pyro.infer import Trace_ELBO
         >>> def model():
-        ...     pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...     pyro.sample("z", dist.Delta(torch.tensor(0.0)))
         >>> penalty = lambda: torch.tensor(3.0)
         >>> elbo = PenalizedELBO(Trace_ELBO(), penalty, 2.0)
         >>> elbo.differentiable_loss(model, model).item()
@@ -63,7 +63,7 @@ class PenalizedELBO(ELBO):
         return self.elbo._get_trace(*args)
 
 
-def spectral_penalty(module: nn.Module) -> Tensor:
+def spectral_penalty(parameters: nn.Module) -> Tensor:
     r"""Return the sum of the largest singular values of all weights, as matrices of the outputs.
 
     .. math:: R(\theta) = \sum_i s_i, \qquad s_i = \max_{u, v} \frac{u^T W_i v}{|u| |v|}
@@ -71,7 +71,7 @@ def spectral_penalty(module: nn.Module) -> Tensor:
     They are found by power iteration without a state; the gradient takes the vectors as given.
 
     Args:
-        module: module whose parameters of two dimensions and more are meant.
+        parameters: module whose parameters of two dimensions and more are meant.
 
     Example:
         >>> import torch
@@ -81,7 +81,7 @@ def spectral_penalty(module: nn.Module) -> Tensor:
     References:
         Vahdat & Kautz 2020, NVAE: a deep hierarchical variational autoencoder, eq. 4.
     """
-    weights = [weight for weight in module.parameters() if weight.dim() > 1]
+    weights = [weight for weight in parameters.parameters() if weight.dim() > 1]
     return sum(_largest_singular_value(weight.flatten(1)) for weight in weights)
 
 
