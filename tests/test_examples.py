@@ -43,6 +43,7 @@ def test_every_script_has_its_twin():
         "flow_mcmc",
         "local_latents",
         "neutra",
+        "autoregressive",
         "vae",
         "hierarchical_vae",
         "vq_vae",
@@ -263,3 +264,12 @@ def test_hierarchies_and_codes(host, topic, model, tables, tmp_path):
     assert names == {"curve", "samples", "reconstructions", "interpolations"}
     _, again = run(topic, host, *options, *sizes, *files)
     np.testing.assert_array_equal(again["fit"].losses, result["fit"].losses)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
+def test_autoregressive(host, tables, tmp_path):
+    options = ["--model", "made", "--hidden-dim", "100", "--num-epochs", "8", "--quiet"]
+    _, result = run("autoregressive", host, *options, "--labels", "--output", str(tmp_path))
+    assert result["bits"] < 2.7
+    assert {path.name for path in result["paths"]} == {"inpaintings.png", "samples_by_class.png"}

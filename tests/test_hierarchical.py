@@ -214,6 +214,7 @@ def test_straight_through_gradients_are_those_of_the_twin(both):
         np.testing.assert_allclose(theirs, ours, atol=1e-10)
 
 
+@pytest.mark.compiles
 def test_unused_codes_move_to_data(backend):
     pair, x = build(backend, "VQVAE"), bits(backend, "VQVAE", 50)
     before = pair.perplexity(x)["z1"]

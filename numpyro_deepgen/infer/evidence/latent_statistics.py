@@ -1,7 +1,9 @@
 """What the latent variable of a trained pair carries: active units, divergences, information."""
 
 from collections.abc import Callable
+from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,13 +102,10 @@ def latent_statistics(
             np.asarray(again.fn.log_prob(posterior.value)),
         )
 
-        def draw(key: Array) -> tuple:
-            pair = pair_of(key)
-            own, prior = pair.guide[site], pair.model[site]
-            return own.value, own.log_prob, prior.log_prob, _unit_terms(own, prior)
-
         keys = random.split(draw_key, num_samples)
-        values, log_posterior, log_prior, units = jax.jit(lambda keys: lax.map(draw, keys))(keys)
+        values, log_posterior, log_prior, units = _draws(
+            keys, site, model, guide, params, args, kwargs
+        )
     aggregated = _log_aggregated(posterior, values, chunk)
     return summarize_latent(
         np.asarray(values).reshape((*values.shape[:2], -1)),
@@ -118,16 +117,41 @@ def latent_statistics(
     )
 
 
+@eqx.filter_jit
+def _draws(
+    keys: Array,
+    site: str,
+    model: Callable,
+    guide: Callable,
+    params: dict,
+    args: tuple,
+    kwargs: dict,
+) -> tuple:
+    """Values, log densities of posterior and prior, and their unit terms, for each key."""
+
+    def draw(key: Array) -> tuple:
+        pair, _ = scored_pair(key, model, guide, args, kwargs, params)
+        own, prior = pair.guide[site], pair.model[site]
+        return own.value, own.log_prob, prior.log_prob, _unit_terms(own, prior)
+
+    return lax.map(draw, keys)
+
+
 def _log_aggregated(posterior: Site, values: Array, chunk: int) -> Array:
     """Log density of each draw under the mixture of the posteriors of all data."""
     rows = values.reshape((-1, *values.shape[2:]))
+    return _log_mixture(posterior.fn, rows, chunk).reshape(values.shape[:2])
+
+
+@partial(jax.jit, static_argnums=2)
+def _log_mixture(fn: dist.Distribution, rows: Array, chunk: int) -> Array:
+    """Log density of each row under the mixture of a batch of distributions."""
 
     def one(row: Array) -> Array:
-        log_prob = posterior.fn.log_prob(row)
+        log_prob = fn.log_prob(row)
         return logsumexp(log_prob) - jnp.log(log_prob.shape[-1])
 
-    found = jax.jit(lambda rows: lax.map(one, rows, batch_size=chunk))(rows)
-    return found.reshape(values.shape[:2])
+    return lax.map(one, rows, batch_size=chunk)
 
 
 def _unit_terms(own: Site, prior: Site) -> Array | None:
