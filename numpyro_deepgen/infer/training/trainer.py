@@ -97,7 +97,8 @@ class SVITrainer:
             Turns.first() if settings.aggressive_steps else None,
         )
         self._kept = {which: (params, state.mutable_state) for which in ("best", "older")}
-        if _has_slow_loops(self._svi, state, args, kwargs):
+        extra = {} if self._schedule is None else {"kl_weight": jnp.ones(())}
+        if _has_slow_loops(self._svi, state, args, {**kwargs, **extra}):
             self._chunk_size = 1
         self._advance = jax.jit(self._chunk)
         self._loss = jax.jit(self._held_out_loss)

@@ -58,6 +58,7 @@ def latent_statistics(
 
     Example:
         >>> import pyro, torch, pyro.distributions as dist
+        >>> pyro.set_rng_seed(0)
         >>> def model(x):
         ...     with pyro.plate("data", len(x)):
         ...         z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
