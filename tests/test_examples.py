@@ -1,6 +1,7 @@
 """Every script in examples/ runs small, on both hosts, and gets something right."""
 
 import importlib
+import math
 import runpy
 from pathlib import Path
 
@@ -259,7 +260,9 @@ def test_hierarchies_and_codes(host, topic, model, tables, tmp_path):
     files = ("--checkpoint", tmp_path / "checkpoint", "--output", tmp_path)
     _, result = run(topic, host, *options, *sizes, *files)
     held_out = result["held_out"]
-    assert held_out[-1][1] < held_out[0][1] < 60.0
+    # grey levels in nats, below those of equal chances; of the normal decoder a density
+    limit = 60.0 if model == "ladder" else 64 * math.log(17)
+    assert held_out[-1][1] < held_out[0][1] < limit
     names = {path.stem for path in result["paths"]}
     assert names == {"curve", "samples", "reconstructions", "interpolations"}
     _, again = run(topic, host, *options, *sizes, *files)
