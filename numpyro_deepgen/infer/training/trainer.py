@@ -315,8 +315,15 @@ def _has_slow_loops(svi: SVI, state: SVIState, args: tuple, kwargs: dict) -> boo
     """Whether steps are faster one by one: on CPUs XLA's convolutions are slow inside a loop."""
     if jax.default_backend() != "cpu":
         return False
-    program = jax.make_jaxpr(lambda state: svi.evaluate(state, *args, **kwargs))(state)
-    return "conv_general_dilated" in str(program)
+    mutable = state.mutable_state or {}
+
+    def loss(params):
+        bound = svi.loss.loss_with_mutable_state if mutable else svi.loss.loss
+        params = {**svi.constrain_fn(params), **mutable}
+        found = bound(state.rng_key, params, svi.model, svi.guide, *args, **kwargs)
+        return found["loss"] if mutable else found
+
+    return "conv_general_dilated" in str(jax.make_jaxpr(loss)(_params(state)))
 
 
 def _names_of_guide(svi: SVI, params: dict, args: tuple, kwargs: dict) -> frozenset[str]:
