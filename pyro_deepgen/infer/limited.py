@@ -30,7 +30,8 @@ class Limited(Transform):
     def __init__(self, loc: Tensor, limited: tuple[bool, ...]):
         super().__init__(len(limited))
         self.register_buffer("loc", loc.detach().clone())
-        self.register_buffer("limited", torch.tensor(limited).to(loc))
+        # known from the model, not part of a file
+        self.register_buffer("limited", torch.tensor(limited).to(loc), persistent=False)
 
     def _excess(self, point: Tensor) -> tuple[Tensor, Tensor]:
         shift = point - self.loc
