@@ -13,7 +13,7 @@ import safetensors.numpy
 __all__ = ["BACKENDS", "is_constant", "make_backend"]
 
 # arrays that are saved but not trained
-CONSTANTS = ("loc", "scale", "mean", "variance", "initialized")
+CONSTANTS = ("loc", "scale", "mean", "variance", "initialized", "size")
 
 
 def is_constant(name: str) -> bool:

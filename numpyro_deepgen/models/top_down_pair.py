@@ -74,7 +74,10 @@ class TopDownPair(ModelGuidePair):
     def model(
         self, x: Array | None = None, context: Array | None = None, *, size: int | None = None
     ) -> Array:
-        pair = self.bind(*self.model_parts)
+        return self.bind(*self.model_parts)._generate(x, context, size)
+
+    def _generate(self, x: Array | None, context: Array | None, size: int | None) -> Array:
+        """The model of a bound pair."""
         rows = x if x is not None else context
 
         def choose(name: str, prior: Distribution, state) -> Array:
@@ -82,8 +85,8 @@ class TopDownPair(ModelGuidePair):
 
         with data_plate(x, context, size):
             batch_shape = (size if rows is None else len(rows),)
-            features = pair.generator(choose, batch_shape, context)
-            return numpyro.sample("x", pair.decoder(features), obs=x)
+            features = self.generator(choose, batch_shape, context)
+            return numpyro.sample("x", self.decoder(features), obs=x)
 
     @property
     def guide(self) -> TopDown:

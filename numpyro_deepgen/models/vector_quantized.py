@@ -1,36 +1,25 @@
 """Auto-encoders whose latent variables are codes: VQ-VAE, and its hierarchy VQ-VAE-2."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, random
-from numpyro import distributions as dist
 from numpyro.distributions import Distribution
+from numpyro.primitives import mutable as numpyro_mutable
 
 from .._numerics.checks import check_positive_int
 from ..distributions.conditionals import Conditional
-from ..distributions.vector_quantized import CodebookPrior, VectorQuantized, nearest_codes
-from ..nn import Conv, SeparableBlock, average_pool, resize_nearest
+from ..distributions.vector_quantized import nearest_codes, vectors_in_rows
+from ..infer.top_down import TopDown
+from ..nn import Codebook
+from .code_levels import CodeGenerator, CodePrior, CodeRecognition
 from .deep_images import image_decoder
-from .image_settings import ImageLevels, make_levels
-from .normals import joined
+from .image_settings import make_levels
 from .top_down_pair import TopDownPair
 
 __all__ = ["VQVAE", "VQVAE2"]
-
-
-class CodePrior(eqx.Module):
-    """Independent codes, each place with its own probabilities, uniform at the start."""
-
-    logits: Array
-    context_dim: int = eqx.field(static=True)
-
-    def __init__(self, code_shape: tuple[int, int], num_codes: int):
-        self.logits, self.context_dim = jnp.zeros((*code_shape, num_codes)), 0
-
-    def __call__(self) -> Distribution:
-        return dist.Categorical(logits=self.logits).to_event(2)
 
 
 class VQVAE(TopDownPair):
@@ -52,15 +41,20 @@ class VQVAE(TopDownPair):
         conditional: the family of one element, default bits; one whose element holds the channels
             is given them all.
         priors: module of each level, ``z1`` first, whose call gives a distribution of integer codes
-            of event shape ``(height, width)``; one with a ``context_dim``, which must be
-            ``code_dim``, is given the vectors of the level above as an image. Default independent
-            codes with learned probabilities.
+            of event shape ``(height, width)``. One with a ``context_dim`` is given a context: if
+            its ``context_kind`` is ``'vector'``, that of the pair; else an image of the vectors of
+            the level above, beside the pair's context at each pixel. Default independent codes
+            with learned probabilities, given the context.
         commitment: weight :math:`\beta` of the commitment term.
+        codebook_decay: decay in (0, 1) of moving averages that the codebooks then are (0.99 is
+            usual); None for codebooks learned by gradients.
+        context_dim: size of a context that priors, decoder and encoder are given, 0 for none.
         input_range: lowest and highest entry of the data, which are then rescaled to [-1, 1].
         name: prefix of the names of the parameters.
 
     Raises:
-        ValueError: if a size is out of range, or ``priors`` are not one a level.
+        ValueError: if a size is out of range, or ``priors`` are not one a level, or take another
+            context.
 
     Example:
         >>> import jax
@@ -85,6 +79,8 @@ class VQVAE(TopDownPair):
         conditional: Conditional | None = None,
         priors: Sequence[Callable] | None = None,
         commitment: float = 0.25,
+        codebook_decay: float | None = None,
+        context_dim: int = 0,
         input_range: tuple[float, float] | None = None,
         name: str | None = None,
     ):
@@ -92,9 +88,12 @@ class VQVAE(TopDownPair):
         num_levels = check_positive_int("num_levels", num_levels)
         num_codes = check_positive_int("num_codes", num_codes, minimum=2)
         groups = (0,) * halvings + (1,) * num_levels
-        levels = make_levels(image_shape, channels, code_dim, groups, None, 0, input_range)
+        levels = make_levels(
+            image_shape, channels, code_dim, groups, None, context_dim, input_range
+        )
         if priors is None:
-            priors = [CodePrior(levels.sizes[halvings + i], num_codes) for i in range(num_levels)]
+            sizes = levels.sizes[halvings:]
+            priors = [CodePrior(size, num_codes, levels.context_dim) for size in sizes]
         if len(priors) != num_levels:
             raise ValueError(
                 f"priors must be one for each of {num_levels} levels, got {len(priors)}; pass as "
@@ -102,7 +101,7 @@ class VQVAE(TopDownPair):
             )
         keys = random.split(rng_key, 3)
         super().__init__(
-            CodeGenerator(keys[0], levels, num_codes, priors, float(commitment)),
+            CodeGenerator(keys[0], levels, num_codes, priors, float(commitment), codebook_decay),
             image_decoder(keys[1], levels, conditional),
             CodeRecognition(keys[2], levels),
             name,
@@ -112,17 +111,18 @@ class VQVAE(TopDownPair):
         """Integer codes of data by site, each of shape ``(B, height, width)``."""
         codebooks = zip(self.generator.sites, self.generator.codebooks, strict=True)
         found = self.encode(x, context)
-        return {name: nearest_codes(found[name], codebook) for name, codebook in codebooks}
+        dim = self.generator.event_dim
+        return {name: nearest_codes(found[name], book.weight, dim) for name, book in codebooks}
 
-    def usage(self, x: Array) -> dict[str, Array]:
+    def usage(self, x: Array, context: Array | None = None) -> dict[str, Array]:
         """How often each code is used by data, counts of shape ``(num_codes,)`` by site."""
-        sizes = [len(codebook) for codebook in self.generator.codebooks]
-        counts = zip(self.codes(x).items(), sizes, strict=True)
+        sizes = [len(book.weight) for book in self.generator.codebooks]
+        counts = zip(self.codes(x, context).items(), sizes, strict=True)
         return {
             name: jnp.bincount(codes.reshape(-1), length=size) for (name, codes), size in counts
         }
 
-    def perplexity(self, x: Array) -> dict[str, float]:
+    def perplexity(self, x: Array, context: Array | None = None) -> dict[str, float]:
         r"""Effective number of codes that data use, by site.
 
         .. math:: \exp\Big(-\sum_k \hat p_k \log \hat p_k\Big)
@@ -130,55 +130,115 @@ class VQVAE(TopDownPair):
         Pass all data, or a large part of them: that of a minibatch is too low.
         """
         found = {}
-        for name, count in self.usage(x).items():
+        for name, count in self.usage(x, context).items():
             share = count / count.sum()
             logs = jnp.log(jnp.maximum(share, 1e-12))
             found[name] = float(jnp.exp(-(share * logs).sum()))
         return found
 
-    def bound(self, x: Array) -> Array:
+    def bound(self, x: Array, context: Array | None = None) -> Array:
         """The evidence lower bound of each datum, in nats: reconstruction and codes, exactly."""
-        codes, total = self.encode(x), 0.0
+        codes, total = self.encode(x, context), 0.0
 
         def choose(name: str, prior: Distribution, state) -> Array:
             nonlocal total
             total = total + prior.log_prob(codes[name])
             return codes[name]
 
-        features = self.generator(choose, x.shape[:1], None)
+        features = self.generator(choose, x.shape[:1], context)
         return total + self.decoder(features).log_prob(x)
 
-    def restart_dead_codes(self, rng_key: Array, x: Array, min_usage: int = 1) -> "VQVAE":
+    def restart_dead_codes(
+        self, rng_key: Array, x: Array, min_usage: int = 1, context: Array | None = None
+    ) -> "VQVAE":
         """Move codes that data hardly use to vectors of random places of data.
 
         Args:
             rng_key: random key.
             x: all data, or a large part of them.
             min_usage: codes used less often are moved.
+            context: shape ``(B, context_dim)``, or None.
 
         Returns:
             The pair with the new codebooks; the old one is left as it is.
         """
-        found, inputs = [], self._inputs(x)
-        for (name, count), book in zip(
-            self.usage(x).items(), self.generator.codebooks, strict=True
-        ):
-            rows = jnp.moveaxis(inputs[name], -3, -1).reshape(-1, book.shape[-1])
+        inputs, usage, books = self._inputs(x, context), self.usage(x, context), []
+        for name, book in zip(self.generator.sites, self.generator.codebooks, strict=True):
+            rows = vectors_in_rows(inputs[name], self.generator.event_dim)
             rng_key, key = random.split(rng_key)
-            picks = random.randint(key, (len(book),), 0, len(rows))
-            found.append(jnp.where((count < min_usage)[:, None], rows[picks], book))
-        return eqx.tree_at(lambda pair: pair.generator.codebooks, self, tuple(found))
+            picks = random.randint(key, (len(book.weight),), 0, len(rows))
+            books.append(book.move(usage[name] < min_usage, rows[picks]))
+        return self._with_codebooks(tuple(books))
 
-    def _inputs(self, x: Array) -> dict[str, Array]:
+    def bind(self, *parts: str) -> "VQVAE":
+        """Register the networks, and take the codebooks from where their averages are kept."""
+        pair = super().bind(*parts)
+        if "generator" not in parts or not self._is_moving:
+            return pair
+        return pair._with_codebooks(self._averages()["codebooks"])
+
+    def with_params(self, params: dict) -> "VQVAE":
+        """Return the pair with trained arrays, moving averages among them."""
+        pair, name = super().with_params(params), f"{self.name}.codebooks$state"
+        return pair._with_codebooks(params[name]["codebooks"]) if name in params else pair
+
+    @property
+    def _is_moving(self) -> bool:
+        return self.generator.codebooks[0].decay is not None
+
+    def _averages(self) -> dict:
+        """The host's state of the moving averages."""
+        start = {"codebooks": self.generator.codebooks}
+        return numpyro_mutable(f"{self.name}.codebooks$state", start)
+
+    def _with_codebooks(self, codebooks: tuple[Codebook, ...]) -> "VQVAE":
+        return eqx.tree_at(lambda pair: pair.generator.codebooks, self, codebooks)
+
+    @property
+    def guide(self) -> TopDown:
+        """The guide, a handler over the model, with the same arguments."""
+        if not self._is_moving:
+            return super().guide
+        # the averages of a run of the guide, which its generator is to see
+        run: dict = {}
+        return TopDown(partial(self._model_of, run), partial(self._observing, run))
+
+    def _model_of(
+        self,
+        run: dict,
+        x: Array | None = None,
+        context: Array | None = None,
+        *,
+        size: int | None = None,
+    ) -> Array:
+        pair = super().bind(*self.model_parts)
+        return pair._with_codebooks(run["averages"]["codebooks"])._generate(x, context, size)
+
+    def _observing(self, run: dict, *args, **kwargs) -> Callable:
+        """The posteriors, which move the averages."""
+        find, averages = self._posteriors(*args, **kwargs), self._averages()
+        averages["codebooks"] = tuple(book.refresh() for book in averages["codebooks"])
+        run["averages"] = averages
+
+        def observed(name: str, prior: Distribution, state) -> Distribution:
+            q = find(name, prior, state)
+            books = dict(zip(self.generator.sites, averages["codebooks"], strict=True))
+            books[name] = books[name].observe(vectors_in_rows(q.inputs), q.codes.reshape(-1))
+            averages["codebooks"] = tuple(books.values())
+            return q
+
+        return observed
+
+    def _inputs(self, x: Array, context: Array | None = None) -> dict[str, Array]:
         """The vectors that are quantised, by site."""
-        posterior, found = self._at_means(x, None), {}
+        posterior, found = self._at_means(x, context), {}
 
         def choose(*site) -> Array:
             q = posterior(*site)
             found[site[0]] = q.inputs
             return q.mean
 
-        self.generator(choose, x.shape[:1], None)
+        self.generator(choose, x.shape[:1], context)
         return found
 
 
@@ -217,89 +277,3 @@ class VQVAE2(VQVAE):
         super().__init__(
             rng_key, image_shape, num_codes, code_dim, channels, halvings, num_levels, **options
         )
-
-
-class CodeGenerator(eqx.Module):
-    """Codebooks, priors of their codes, and the features of the image."""
-
-    codebooks: tuple[Array, ...]
-    priors: tuple[Callable, ...]
-    combine: Conv
-    blocks: tuple[SeparableBlock, ...]
-    levels: ImageLevels = eqx.field(static=True)
-    sites: tuple[str, ...] = eqx.field(static=True)
-    commitment: float = eqx.field(static=True)
-    event_dim: int = eqx.field(static=True)
-
-    def __init__(
-        self,
-        rng_key: Array,
-        levels: ImageLevels,
-        num_codes: int,
-        priors: Sequence,
-        commitment: float,
-    ):
-        self.event_dim = 3
-        keys = random.split(rng_key, 4 + len(levels.scales))
-        count, dim = len(levels.scales), levels.latent_channels
-        self.levels, self.commitment = levels, commitment
-        self.sites = tuple(f"z{i}" for i in range(count, 0, -1))
-        self.codebooks = tuple(random.normal(keys[4 + i], (num_codes, dim)) for i in range(count))
-        self.priors = tuple(priors)
-        self.combine = Conv(keys[0], count * dim, levels.channels)
-        blocks = [SeparableBlock(keys[1 + i], levels.channels, kernel_size=3) for i in range(2)]
-        self.blocks = tuple(blocks)
-
-    def __call__(self, choose: Callable, batch_shape: tuple, context: Array | None = None) -> Array:
-        found = []
-        for i, (name, scale) in enumerate(zip(self.sites, self.levels.scales, strict=True)):
-            size, prior = self.levels.sizes[scale], self.priors[-1 - i]
-            above = resize_nearest(found[-1], *size) if found else None
-            codes = prior(above) if getattr(prior, "context_dim", 0) else prior()
-            if codes.batch_shape != tuple(batch_shape):
-                shape = batch_shape if above is None else above.shape[:-3]
-                codes = codes.expand(tuple(shape))
-            book = self.codebooks[i]
-            state = (book, above, self.commitment)
-            found.append(choose(name, CodebookPrior(codes, book), state))
-        sizes = self.levels.sizes[self.levels.scales[-1]]
-        h = self.combine(joined(*(resize_nearest(z, *sizes) for z in found), event_dim=3))
-        for scale, block in zip((self.levels.scales[-1], 0), self.blocks, strict=True):
-            h = block(resize_nearest(h, *self.levels.sizes[scale]))
-        return h
-
-
-class CodeRecognition(eqx.Module):
-    """Blocks from the image to coarser scales, and the vectors to quantise."""
-
-    stem: Conv
-    blocks: tuple[SeparableBlock, ...]
-    heads: tuple[Conv, ...]
-    levels: ImageLevels = eqx.field(static=True)
-
-    def __init__(self, rng_key: Array, levels: ImageLevels):
-        keys = random.split(rng_key, 1 + len(levels.sizes) + len(levels.scales))
-        width, z, start = levels.channels, levels.latent_channels, 1 + len(levels.sizes)
-        self.levels = levels
-        self.stem = Conv(keys[0], levels.image_shape[0], width)
-        blocks = [
-            SeparableBlock(keys[1 + i], width, kernel_size=3) for i in range(len(levels.sizes))
-        ]
-        heads = [
-            Conv(keys[start + i], width + (z if i else 0), z) for i in range(len(levels.scales))
-        ]
-        self.blocks, self.heads = tuple(blocks), tuple(heads)
-
-    def __call__(self, x: Array, context: Array | None, draw: Callable) -> Callable:
-        d, found = self.stem(self.levels.rescaled(x, self.stem.weight)), []
-        for size, block in zip(self.levels.sizes, self.blocks, strict=True):
-            d = block(average_pool(d, *size))
-            found.append(d)
-
-        def posterior(name: str, prior: Distribution, state: tuple) -> Distribution:
-            place = len(self.heads) - int(name[1:])
-            book, above, commitment = state
-            features = joined(found[self.levels.scales[place]], above, event_dim=3)
-            return VectorQuantized(self.heads[place](features), book, commitment)
-
-        return posterior
