@@ -1,25 +1,19 @@
 """Row LSTM: recurrence from row to row."""
 
-from collections.abc import Sequence
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.nn import relu
 
-from .._numerics.checks import check_positive_int
-from .._numerics.orders import causal_offsets, check_image_grid
-from ..ops._random import check_rng_key
 from ._linear import Linear
-from ._lstm import lstm_cell
-from .autoregressive_network import AutoregressiveNetwork, at
+from ._lstm import ImageLSTM, lstm_cell
+from .autoregressive_network import at
 from .causal_convolution import CausalConv
 
 __all__ = ["RowLSTM"]
 
 
-class RowLSTM(AutoregressiveNetwork):
+class RowLSTM(ImageLSTM):
     r"""Recurrent layers that go from row to row, all columns at once.
 
     The state of a row follows from a convolution of three taps of the state above it and from a
@@ -56,57 +50,8 @@ class RowLSTM(AutoregressiveNetwork):
         section 3.1, equation 3.
     """
 
-    first: CausalConv
-    layers: tuple["_Layer", ...]
-    head: Linear
-    last: Linear
-
-    def __init__(
-        self,
-        rng_key: Array,
-        grid_shape: Sequence[int],
-        num_params: int = 1,
-        hidden_dim: int = 16,
-        num_layers: int = 7,
-        in_channels: int = 1,
-        context_dim: int = 0,
-        context_kind: str = "vector",
-        kernel_size: int = 7,
-    ):
-        super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
-        check_image_grid(self.grid_shape)
-        size = check_positive_int("hidden_dim", hidden_dim)
-        num_layers = check_positive_int("num_layers", num_layers)
-        offsets = causal_offsets((kernel_size, kernel_size), include_center=False)
-        keys = jax.random.split(check_rng_key(rng_key), num_layers + 3)
-        self.first = CausalConv(keys[0], in_channels, 2 * size, offsets)
-        self.layers = tuple(_Layer(key, size, context_dim) for key in keys[3:])
-        self.head = Linear(keys[1], 2 * size, 2 * size)
-        self.last = Linear(keys[2], 2 * size, num_params)
-
-    def run(self, x, features):
-        h = self.first(x)
-        for layer in self.layers:
-            h = layer(h, features)
-        return self.last(relu(self.head(relu(h))))
-
-    def init_cache(self, num_rows: int, context: Array | None = None) -> dict:
-        """Return the states that later positions see."""
-        return {
-            "first": self.first.init_buffer(num_rows, self.grid_shape),
-            "layers": [layer.init_cache(num_rows, self.grid_shape) for layer in self.layers],
-            "features": self.features_in_turn(context),
-        }
-
-    def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
-        h, first = self.first.step(cache["first"], previous, index, lag=1)
-        features, place = cache["features"], jnp.divmod(index, self.grid_shape[1])
-        caches = []
-        for layer, known in zip(self.layers, cache["layers"], strict=True):
-            h, known = layer.step(h, features, known, index, place)
-            caches.append(known)
-        params = self.last(relu(self.head(relu(h))))
-        return params, {**cache, "first": first, "layers": caches}
+    def make_layer(self, rng_key: Array, size: int, context_dim: int) -> eqx.Module:
+        return _Layer(rng_key, size, context_dim)
 
 
 class _Layer(eqx.Module):
