@@ -28,6 +28,7 @@ from .fab import fit_fab
 from .importance import ImportanceResult, importance_resample
 from .local import LocalFlow
 from .mcmc import FlowIndependence
+from .refinement import RefinedGuide, refine
 from .starts import StartReport
 from .top_down import TopDown
 from .training import FitError, FitResult, fit
@@ -50,6 +51,7 @@ __all__ = [
     "LatentStatistics",
     "LocalFlow",
     "PenalizedELBO",
+    "RefinedGuide",
     "RenyiELBO",
     "ReweightedWakeSleep",
     "STLELBO",
@@ -66,6 +68,7 @@ __all__ = [
     "latent_statistics",
     "log_evidence",
     "rank_statistics",
+    "refine",
     "spectral_penalty",
     "uniformity",
 ]

@@ -75,8 +75,8 @@ class SemiAmortized(ModelGuidePair):
     ):
         if not isinstance(pair, VariationalAutoencoder):
             raise TypeError(
-                f"pair must be a VariationalAutoencoder, got {type(pair).__name__}; refine pairs "
-                "of one layer of latent variables."
+                f"pair must be a VariationalAutoencoder, got {type(pair).__name__}; call "
+                "infer.refine on the trained model and guide of other pairs."
             )
         super().__init__(pair.name)
         self.pair = pair
