@@ -27,7 +27,7 @@ from numpyro_deepgen.infer import fit
 
 MODELS = (
     *("made", "pixel_cnn", "gated_pixel_cnn", "row_lstm", "diagonal_bilstm"),
-    *("wavenet", "image_gpt"),
+    *("wavenet", "image_gpt", "pixel_cnn_plus_plus"),
 )
 
 
@@ -56,6 +56,8 @@ def build(rng_key, images, args):
         options["hidden_dims"] = (args.hidden_dim,)
     else:
         options |= {"hidden_dim": args.hidden_dim, depth: args.num_blocks}
+    if args.model == "pixel_cnn_plus_plus":
+        options["dropout"] = args.dropout
     recipe = getattr(distributions, args.model)
     return recipe(rng_key, images.sides, conditional, order=args.order, **options)
 
@@ -67,10 +69,12 @@ def guide(*args, **kwargs):
 def train_module(rng_key, module, train, valid, args):
     """Train, keeping the parameters with the best likelihood of the validation images."""
 
-    def model(x, labels=None, size=None):
+    def model(x, labels=None, size=None, training=False):
         density = eqx_module("density", module)
+        # dropout, where there is some, is for training alone
+        dropout_key = numpyro.prng_key() if training else None
         with numpyro.plate("data", size, subsample_size=len(x)):
-            numpyro.sample("x", density(labels), obs=x)
+            numpyro.sample("x", density(labels, rng_key=dropout_key), obs=x)
 
     steps_per_epoch = len(train[0]) // args.batch_size
     result = fit(
@@ -79,7 +83,7 @@ def train_module(rng_key, module, train, valid, args):
         guide,
         args.num_epochs * steps_per_epoch,
         args=train,
-        kwargs={"size": len(train[0])},
+        kwargs={"size": len(train[0]), "training": True},
         batch_size=args.batch_size,
         held_out_args=valid,
         held_out_kwargs={"size": len(valid[0])},
@@ -156,6 +160,7 @@ def parse_args(argv=None):
     parser.add_argument("--order", default="raster", help="raster, reverse, snake or random")
     parser.add_argument("--hidden-dim", type=int, default=16)
     parser.add_argument("--num-blocks", type=int, default=7)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of pixel_cnn_plus_plus")
     parser.add_argument("--num-epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
@@ -166,6 +171,8 @@ def parse_args(argv=None):
     parser.add_argument("--split-seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true")
     args = parser.parse_args(argv)
+    if args.dropout and args.model != "pixel_cnn_plus_plus":
+        parser.error(f"--dropout must be 0 for {args.model}; it is of pixel_cnn_plus_plus alone")
     if args.labels and args.data:
         parser.error("--labels must go without --data: files of images hold no labels")
     return args

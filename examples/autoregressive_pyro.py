@@ -24,7 +24,7 @@ from pyro_deepgen.infer import fit
 
 MODELS = (
     *("made", "pixel_cnn", "gated_pixel_cnn", "row_lstm", "diagonal_bilstm"),
-    *("wavenet", "image_gpt"),
+    *("wavenet", "image_gpt", "pixel_cnn_plus_plus"),
 )
 
 
@@ -53,6 +53,8 @@ def build(images, args):
         options["hidden_dims"] = (args.hidden_dim,)
     else:
         options |= {"hidden_dim": args.hidden_dim, depth: args.num_blocks}
+    if args.model == "pixel_cnn_plus_plus":
+        options["dropout"] = args.dropout
     recipe = getattr(distributions, args.model)
     return recipe(images.sides, conditional, order=args.order, **options)
 
@@ -64,8 +66,9 @@ def guide(*args, **kwargs):
 def train_module(module, train, valid, args):
     """Train, keeping the parameters with the best likelihood of the validation images."""
 
-    def model(x, labels=None, size=None):
-        density = pyro.module("density", module)
+    def model(x, labels=None, size=None, training=False):
+        # dropout, where there is some, is for training alone
+        density = pyro.module("density", module.train(training))
         with pyro.plate("data", size, subsample=torch.arange(len(x))):
             pyro.sample("x", density(labels), obs=x)
 
@@ -75,7 +78,7 @@ def train_module(module, train, valid, args):
         guide,
         args.num_epochs * steps_per_epoch,
         args=train,
-        kwargs={"size": len(train[0])},
+        kwargs={"size": len(train[0]), "training": True},
         batch_size=args.batch_size,
         held_out_args=valid,
         held_out_kwargs={"size": len(valid[0])},
@@ -86,7 +89,7 @@ def train_module(module, train, valid, args):
         checkpoint_every=args.eval_every * steps_per_epoch,
         progress=not args.quiet,
     )
-    return result, module
+    return result, module.eval()
 
 
 def nats(module, x, labels=None):
@@ -151,6 +154,7 @@ def parse_args(argv=None):
     parser.add_argument("--order", default="raster", help="raster, reverse, snake or random")
     parser.add_argument("--hidden-dim", type=int, default=16)
     parser.add_argument("--num-blocks", type=int, default=7)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of pixel_cnn_plus_plus")
     parser.add_argument("--num-epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
@@ -161,6 +165,8 @@ def parse_args(argv=None):
     parser.add_argument("--split-seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true")
     args = parser.parse_args(argv)
+    if args.dropout and args.model != "pixel_cnn_plus_plus":
+        parser.error(f"--dropout must be 0 for {args.model}; it is of pixel_cnn_plus_plus alone")
     if args.labels and args.data:
         parser.error("--labels must go without --data: files of images hold no labels")
     return args

@@ -246,6 +246,7 @@ def covered_names() -> set[str]:
         "distributions.ResidualNormal",
         "distributions.VectorQuantized",
         "nn.BottleneckBlock",
+        "nn.Codebook",
         "nn.Conv",
         "nn.ConvTranspose",
         "nn.GroupNorm",

@@ -45,6 +45,11 @@ NETWORKS = [
     NetworkCase("MADE", "made", (("hidden_dims", (24, 24)), ("residual", True)), True, cost=0),
     NetworkCase("PixelCNN", "pixel_cnn", (("hidden_dim", 4), ("num_blocks", 2))),
     NetworkCase("GatedPixelCNN", "gated_pixel_cnn", (("hidden_dim", 4), ("num_blocks", 2))),
+    NetworkCase(
+        "PixelCNNPlusPlus",
+        "pixel_cnn_plus_plus",
+        (("hidden_dim", 4), ("num_blocks", 1), ("num_scales", 2)),
+    ),
     NetworkCase("RowLSTM", "row_lstm", (("hidden_dim", 4), ("num_layers", 2))),
     NetworkCase("DiagonalBiLSTM", "diagonal_bilstm", (("hidden_dim", 4), ("num_layers", 2))),
     NetworkCase(
@@ -56,6 +61,14 @@ NETWORKS = [
     NetworkCase(
         "CausalTransformer", "image_gpt", (("hidden_dim", 8), ("num_blocks", 2), ("num_heads", 2))
     ),
+    NetworkCase(
+        "VideoTransformer",
+        "video_transformer",
+        (
+            *(("hidden_dim", 8), ("num_blocks", 2), ("num_heads", 2)),
+            *(("factors", (1, 2)), ("block_shapes", ((2, 2), (1, 3)))),
+        ),
+    ),
 ]
 
 AUTOREGRESSIVE_NAMES = {
@@ -63,9 +76,12 @@ AUTOREGRESSIVE_NAMES = {
     *(f"distributions.{case.recipe}" for case in NETWORKS),
     # what they are made of and give
     "nn.AutoregressiveNetwork",
+    "nn.BlockLocalAttention",
     "nn.CausalConv",
+    "distributions.AmortizedAutoregressive",
     "distributions.Autoregressive",
     "distributions.AutoregressiveDistribution",
+    "distributions.AutoregressiveTransform",
     "distributions.GivenSample",
     "distributions.raster_order",
     "distributions.random_order",

@@ -30,6 +30,7 @@ class PairCase:
         context_dim: size of its context.
         latent: name of its lowest latent site.
         quick: whether the default tests train it on Pyro.
+        learning_rate: of that training.
     """
 
     covers: str
@@ -40,6 +41,7 @@ class PairCase:
     context_dim: int = 0
     latent: str = "z"
     quick: bool = False
+    learning_rate: float = 5e-3
 
     def __str__(self) -> str:
         return f"{self.covers}-{self.variant}" if self.variant else self.covers
@@ -108,11 +110,51 @@ def _semi(b):
     return b.load("models").SemiAmortized(_vae(latent_dim=2)(b), num_steps=3)
 
 
+def _delta_of_images(b):
+    options = {"network": "convolutional"}
+    return b.make(b.load("models").delta_vae, (1, 8, 8), 2, 4, 3.0, (4,), **options)
+
+
 def _delta(b):
     return b.make(b.load("models").delta_vae, (8, 8), 2, 4, 3.0, (16,))
 
 
+def _autoregressive(recipe: str, conditional: str, *args, **options) -> Callable:
+    """A learned autoregressive prior of three latent variables."""
+
+    def build(b):
+        c = b.load("distributions.conditionals")
+        family = getattr(c, conditional)(*args)
+        return b.make(getattr(b.D, recipe), (3,), family, **options)
+
+    return build
+
+
+def _mixture_prior(b):
+    c = b.load("distributions.conditionals")
+    family = c.MixtureConditional(c.StudentTConditional(), 2)
+    return b.make(b.D.made, (3,), family, hidden_dims=(8,), context_dim=10)
+
+
+def _stacked_with_prior(b):
+    prior = _autoregressive("made", "NormalConditional", hidden_dims=(8,))(b)
+    return b.make(b.load("models").stacked_vae, (8, 8), (4, 3), ((16,), (8,)), prior=prior)
+
+
+def _pixel_vae(*args, **options) -> Callable:
+    def build(b):
+        c, given = b.load("distributions.conditionals"), dict(options)
+        if "conditional" in given:
+            name, *numbers = given["conditional"]
+            given["conditional"] = getattr(c, name)(*numbers)
+        sizes = {"hidden_dim": 8, "num_blocks": 1, "kernel_size": 3, "feature_dim": 4}
+        return b.make(b.load("models").pixel_vae, (1, 8, 8), *args, (4,), **sizes, **given)
+
+    return build
+
+
 LEVELS = {"data": "levels"}
+PIXELS = {"channel": True, "learning_rate": 2e-2}
 
 PAIRS = [
     PairCase("vae", _vae(latent_dim=2), "bits", quick=True),
@@ -149,15 +191,46 @@ PAIRS = [
     PairCase("vae", _prior(lambda b: b.make(b.D.realnvp, 3, 2, (8,))), "flow-prior"),
     PairCase("vae", _prior(lambda b: b.make(b.D.VampPrior, 5, (8, 8))), "vamp-prior", quick=True),
     PairCase(
+        "vae",
+        _prior(_autoregressive("made", "NormalConditional", hidden_dims=(8,))),
+        "made-prior",
+        quick=True,
+    ),
+    PairCase(
+        "vae",
+        _prior(_autoregressive("wavenet", "NormalConditional", hidden_dim=4, num_blocks=2)),
+        "wavenet-prior",
+    ),
+    PairCase("vae", _prior(_mixture_prior, context_dim=10), "mixture-made-prior", context_dim=10),
+    PairCase(
         "vae", _prior(_conditional_prior, context_dim=10), "conditional", context_dim=10, quick=True
     ),
     PairCase("stacked_vae", _stacked, latent="z1", quick=True),
+    PairCase("stacked_vae", _stacked_with_prior, "made-prior", latent="z1"),
     PairCase("SemiAmortized", _semi, quick=True),
     PairCase("delta_vae", _delta, quick=True),
+    PairCase("delta_vae", _delta_of_images, "convolutional", channel=True),
+    PairCase("pixel_vae", _pixel_vae(2), "bits", **PIXELS, quick=True),
+    PairCase(
+        "pixel_vae",
+        _pixel_vae(
+            3,
+            conditional=("CategoricalConditional", 17),
+            decoder="pixel_cnn",
+            one_hot=True,
+            context_dim=10,
+            input_range=(0, 16),
+        ),
+        "levels",
+        **LEVELS,
+        **PIXELS,
+        context_dim=10,
+    ),
+    PairCase("pixel_vae", _pixel_vae(2, committed_rate=3.0, num_steps=4), "committed", **PIXELS),
 ]
 
 
 def covered_pairs() -> set[str]:
     """The public names with a case, what their recipes build, and the interface of all."""
-    parts = {"ModelGuidePair", "StackedAutoencoder", "VariationalAutoencoder"}
+    parts = {"ModelGuidePair", "StackedAutoencoder", "VariationalAutoencoder", "PixelVAE"}
     return {case.covers for case in PAIRS} | parts

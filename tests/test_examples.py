@@ -34,7 +34,7 @@ def rescored(host: str, flow, rows: np.ndarray) -> np.ndarray:
 
 
 def test_every_script_has_its_twin():
-    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"images", "tables"}
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - {"images", "tables", "videos"}
     topics = {name.rsplit("_", 1)[0] for name in names}
     assert topics == {
         "amortized_inference",
@@ -48,6 +48,7 @@ def test_every_script_has_its_twin():
         "vae",
         "hierarchical_vae",
         "vq_vae",
+        "video",
     }
     assert names == {f"{topic}_{host}" for topic in topics for host in HOSTS}
 
@@ -276,3 +277,22 @@ def test_autoregressive(host, tables, tmp_path):
     _, result = run("autoregressive", host, *options, "--labels", "--output", str(tmp_path))
     assert result["bits"] < 2.7
     assert {path.name for path in result["paths"]} == {"inpaintings.png", "samples_by_class.png"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("model", ["video_transformer", "video_vq_vae"])
+@pytest.mark.compiles
+def test_videos(host, model, tables, tmp_path):
+    options = ["--model", model, "--num-videos", 40, "--num-frames", 3, "--side", 8, "--quiet"]
+    options += ["--num-epochs", 8, "--hidden-dim", 8, "--num-blocks", 2, "--num-codes", 8]
+    options += ["--channels", 8, "--halvings", 0, 1, 1, "--learning-rate", 0.01, "--num-shown", 2]
+    extra = [] if model == "video_vq_vae" else ["--factors", 1, 2, 2, "--num-particles", 2]
+    files = ["--checkpoint", tmp_path / "checkpoint", "--output", tmp_path / "out"]
+    _, result = run("video", host, *options, "--labels", *extra, *files)
+    # better than bits of equal chances, and codes of equal chances
+    assert result["bits"] < (1.0 if model == "video_transformer" else 1.0 + 3 / 4)
+    assert 0.0 < result["floor"] < 1.0
+    names = {"samples", "continuations"} | ({"reconstructions"} if "vq" in model else set())
+    assert {path.stem for path in result["paths"]} == names
+    _, again = run("video", host, *options, "--labels", *extra, *files)
+    np.testing.assert_array_equal(again["fit"].losses, result["fit"].losses)

@@ -53,7 +53,7 @@ def test_every_pair_has_a_case(host):
 @pytest.mark.parametrize("case", journeys(lambda case: case.quick))
 def test_a_pair_trains_on_digits_and_is_of_use(backend32, case):
     backend = backend32
-    pair, losses = trained(backend, case, 60)
+    pair, losses = trained(backend, case, 60, case.learning_rate)
     first, last = losses[:10], losses[-20:]
     error = np.hypot(first.std() / 10**0.5, last.std() / 20**0.5)
     assert np.isfinite(losses).all()

@@ -16,7 +16,7 @@ from jax.scipy.special import logsumexp
 
 from ._elements import no_step_message
 
-__all__ = ["apply", "draw", "log_prob_of", "scored"]
+__all__ = ["apply", "draw", "log_prob_of", "params_of", "rows_of", "scored", "steps_of"]
 
 
 def log_prob_of(d, value: Array) -> Array:
@@ -33,18 +33,34 @@ def log_prob_of(d, value: Array) -> Array:
 
 
 def _log_prob_in_order(d, elements: Array, index: int) -> Array:
+    return d.module.conditional(params_of(d, elements, index)).log_prob(elements).sum(-1)
+
+
+def params_of(d, elements: Array, index: int) -> Array:
+    """Return the parameters of all positions, ``(..., positions, num_params)``."""
     module, network = d.module, d.module.network
     x = module.elements.encode(elements, module.dtype)
+    if d.keep is not None:
+        x = x * jnp.asarray(d.keep, x.dtype)[..., None]
     order = _turn(module, index)
     if order is not None:
         x = x[..., order, :]
     x = x.reshape(x.shape[:-2] + network.grid_shape + x.shape[-1:])
-    params = network(x, _turned_context(module, d.context, order), **_arguments(module, index))
+    known = _arguments(module, index)
+    if d.rng_key is not None:
+        known["rng_key"] = d.rng_key
+    params = network(x, _turned_context(module, d.context, order), **known)
     leading = params.shape[: -1 - len(network.grid_shape)]
     params = params.reshape(leading + (-1, params.shape[-1]))
-    if order is not None:
-        params = params[..., np.argsort(order), :]
-    return module.conditional(params).log_prob(elements).sum(-1)
+    return params if order is None else params[..., np.argsort(order), :]
+
+
+def rows_of(array: Array | None, shape: tuple[int, ...], event_dim: int) -> Array | None:
+    """Return an array of leading shape ``shape``, its leading dimensions made one."""
+    if array is None:
+        return None
+    event_shape = array.shape[array.ndim - event_dim :]
+    return jnp.broadcast_to(array, shape + event_shape).reshape((-1, *event_shape))
 
 
 def _turn(module, index: int) -> np.ndarray | None:
@@ -70,72 +86,68 @@ def draw(d, rng_key: Array, sample_shape, mask, values):
     module, elements = d.module, d.static.elements
     shape = tuple(sample_shape) + d.batch_shape
     num_rows = math.prod(shape)
-    context = d.context
-    if context is not None:
-        event = module.network.context_shape
-        context = jnp.broadcast_to(context, shape + event).reshape((-1, *event))
+    context = rows_of(d.context, shape, len(module.network.context_shape))
+    keep = rows_of(d.keep, shape, 1)
     if values is not None:
         values = elements.split(jnp.broadcast_to(values, shape + d.event_shape))
         values = values.reshape((num_rows, *values.shape[values.ndim - elements.ndim :]))
     if len(d.indices) == 1:
-        drawn = _draw_rows(module, rng_key, num_rows, d.indices[0], context, mask, values)
+        drawn = _draw_rows(module, rng_key, num_rows, d.indices[0], (context, keep, values), mask)
     else:
         # each row in an order of its own
         order_key, rng_key = jax.random.split(rng_key)
         index = jax.random.choice(order_key, jnp.asarray(d.indices), (num_rows,))
-        draw_each = jax.vmap(
-            lambda k, i, c, v: _draw_rows(
-                module,
-                k,
-                1,
-                i,
-                *(None if a is None else a[None] for a in (c,)),
-                mask,
-                None if v is None else v[None],
-            )
-        )
-        drawn = draw_each(jax.random.split(rng_key, num_rows), index, context, values)
+        rows = jax.tree.map(lambda a: a[:, None], (context, keep, values))
+        draw_each = jax.vmap(lambda k, i, row: _draw_rows(module, k, 1, i, row, mask))
+        drawn = draw_each(jax.random.split(rng_key, num_rows), index, rows)
         drawn = tuple(a[:, 0] for a in drawn)
     value, log_prob, log_weight = drawn
     value = elements.join(value).reshape(shape + d.event_shape)
     return value, log_prob.reshape(shape), log_weight.reshape(shape)
 
 
-def _draw_rows(module, rng_key, num_rows: int, index, context, mask, values):
-    network, elements = module.network, module.elements
+def _draw_rows(module, rng_key, num_rows: int, index, rows: tuple, mask):
+    context, keep, values = rows
     order = jnp.asarray(module.orders)[index]
-    turn = None if module.knows_orders else order
-    context = _turned_context(module, context, turn)
-    start, steps = _steps(network, num_rows, context, _arguments(module, index), module.dtype)
+    start, params_next, give = steps_of(module, num_rows, context, index, keep)
     known = jnp.zeros(len(order), bool) if mask is None else jnp.asarray(mask)
     if values is not None:
         values = jnp.moveaxis(values, 1, 0)
 
-    def visit(carry, inputs):
-        cache, previous = carry
+    def visit(state, inputs):
         key, rank = inputs
-        params, cache = steps(cache, previous, rank)
+        params, state = params_next(state, rank)
         d, place = module.conditional(params), order[rank]
         value = d.sample(key)
         if values is not None:
             value = jnp.where(known[place], values[place].astype(value.dtype), value)
         term = d.log_prob(value)
-        previous = elements.encode(value, module.dtype)
-        return (cache, previous), (value, term, jnp.where(known[place], term, 0.0))
+        return give(state, value, rank), (value, term, jnp.where(known[place], term, 0.0))
 
-    previous = jnp.zeros((num_rows, network.in_channels), module.dtype)
     inputs = jax.random.split(rng_key, len(order)), jnp.arange(len(order))
-    _, (value, terms, given) = lax.scan(visit, (start, previous), inputs)
+    _, (value, terms, given) = lax.scan(visit, start, inputs)
     return jnp.moveaxis(value[jnp.argsort(order)], 0, 1), terms.sum(0), given.sum(0)
 
 
-def _steps(network, num_rows: int, context: Array | None, known: dict, dtype):
-    """Return the first cache and a function that gives the parameters of one position."""
-    if hasattr(network, "step"):
-        start = network.init_cache(num_rows, context, **known)
-        return start, lambda cache, previous, rank: network.step(cache, previous, rank, **known)
-    warnings.warn(no_step_message(network), stacklevel=7)
-    shape = (num_rows, math.prod(network.grid_shape), network.in_channels)
+def steps_of(module, num_rows: int, context: Array | None, index, keep: Array | None = None):
+    """Return how to go from position to position, by steps of a network or by full passes.
+
+    Args:
+        module: the network and what belongs to it.
+        num_rows: rows of positions.
+        context: one context a row, or None.
+        index: place of the order.
+        keep: which positions of a row the later ones are given, ``(num_rows, positions)``, or None.
+
+    Returns:
+        The first state; a function of a state and a rank that returns the parameters of that
+        position, ``(num_rows, num_params)``, and a state; and one of a state, the elements of the
+        position and its rank that returns the next state.
+    """
+    network, known = module.network, _arguments(module, index)
+    order = jnp.asarray(module.orders)[index]
+    context = _turned_context(module, context, None if module.knows_orders else order)
+    previous = jnp.zeros((num_rows, network.in_channels), module.dtype)
 
     def by_full_pass(x, previous, rank):
         # at the first step the inputs are zeros, as is what they replace
@@ -143,7 +155,24 @@ def _steps(network, num_rows: int, context: Array | None, known: dict, dtype):
         params = network(x.reshape(num_rows, *network.grid_shape, -1), context)
         return params.reshape(num_rows, -1, network.num_params)[:, rank], x
 
-    return jnp.zeros(shape, dtype), by_full_pass
+    if hasattr(network, "step"):
+        start, step = network.init_cache(num_rows, context, **known), network.step
+    else:
+        warnings.warn(no_step_message(network), stacklevel=7)
+        size = math.prod(network.grid_shape)
+        start, step = jnp.zeros((num_rows, size, network.in_channels), module.dtype), by_full_pass
+
+    def params_next(state, rank):
+        params, cache = step(*state, rank, **known)
+        return params, (cache, state[1])
+
+    def give(state, value, rank):
+        x = module.elements.encode(value, module.dtype)
+        if keep is not None:
+            x = x * keep[:, order[rank]].astype(x.dtype)[:, None]
+        return state[0], x
+
+    return (start, previous), params_next, give
 
 
 @jax.custom_jvp

@@ -14,6 +14,8 @@ from .conditionals import Conditional
 __all__ = [
     "Elements",
     "check_event_shape",
+    "check_has_noise",
+    "check_keep",
     "check_mask",
     "elements_of",
     "grid_of",
@@ -58,6 +60,35 @@ def check_mask(mask: Array) -> Array:
             "mask must hold all channels of a position or none, got some; give whole positions."
         )
     return mask.all(-1)
+
+
+def check_keep(keep: Array | None, module) -> Array | None:
+    """Return which elements later ones see, if there is one entry a position."""
+    size = math.prod(module.network.grid_shape)
+    if keep is not None and (keep.ndim < 1 or keep.shape[-1] != size):
+        raise ValueError(
+            f"keep must have shape batch_shape + ({size},), one entry a position, got "
+            f"{tuple(keep.shape)}; flatten the positions."
+        )
+    return keep
+
+
+def check_has_noise(conditional: Conditional) -> None:
+    """Raise unless a conditional maps normal noise to its values."""
+    support = support_of(conditional)
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    if support is not constraints.real:
+        raise TypeError(
+            f"conditional must be one of real numbers for a transform, got {conditional!r}; use "
+            "sample and log_prob of the distribution, or NormalConditional(), say, for real data."
+        )
+    if conditional.event_shape and type(conditional).to_noise is Conditional.to_noise:
+        raise TypeError(
+            f"conditional must be one of numbers or a normal vector for a transform, got "
+            f"{conditional!r}; use sample and log_prob of the distribution, or a conditional of "
+            "one number."
+        )
 
 
 def support_of(conditional: Conditional) -> constraints.Constraint:

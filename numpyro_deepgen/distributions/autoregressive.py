@@ -26,9 +26,11 @@ from numpyro.distributions.util import validate_sample
 
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import resolve_orders
+from ..ops._random import check_rng_key
 from ._autoregressive_passes import apply, draw, log_prob_of, scored
-from ._elements import Elements, check_event_shape, check_mask, elements_of
+from ._elements import Elements, check_event_shape, check_keep, check_mask, elements_of
 from ._stacking import leaf_ndims, log_prob_of_stack, sample_from_stack, stack_depth
+from .autoregressive_transform import AutoregressiveTransform
 from .conditionals import Conditional
 
 __all__ = ["Autoregressive", "AutoregressiveDistribution", "GivenSample"]
@@ -55,7 +57,8 @@ class Autoregressive(eqx.Module):
         network: an :class:`~numpyro_deepgen.nn.AutoregressiveNetwork`, or any module with its
             attributes and call. Its positions are visited from the first to the last: under another
             order it sees the positions as they are visited. A network with an attribute ``orders``
-            (:class:`~numpyro_deepgen.nn.MADE`) brings its own.
+            (:class:`~numpyro_deepgen.nn.MADE`, :class:`~numpyro_deepgen.nn.VideoTransformer`)
+            brings its own, and is given positions in their natural places.
         conditional: turns the parameters of one position into its distribution.
         event_shape: ``conditional.event_shape + grid_shape``, for example ``(28, 28)``, or
             ``(3, 32, 32)`` for a conditional of three channels. The positions may be those of
@@ -113,15 +116,24 @@ class Autoregressive(eqx.Module):
         return next(a.dtype for a in jax.tree.leaves(self.network) if eqx.is_inexact_array(a))
 
     def __call__(
-        self, context: Array | None = None, order_index: int | None = None
+        self,
+        context: Array | None = None,
+        order_index: int | None = None,
+        keep: Array | None = None,
+        rng_key: Array | None = None,
     ) -> "AutoregressiveDistribution":
         """Return the distribution given a context.
 
         Args:
             context: shape ``batch_shape + network.context_shape``, or None.
             order_index: which one of several orders to use alone; default the mixture of all.
+            keep: booleans of shape ``batch_shape + (positions,)``, False where later positions do
+                not see the element: the network is given zeros for it. None to keep all.
+            rng_key: key of the dropout of a network that has it, for training, as from
+                ``numpyro.prng_key()`` in a model; None for none. Samples never drop anything.
         """
-        return AutoregressiveDistribution(self, context, order_index)
+        d = AutoregressiveDistribution(self, context, order_index, keep=keep)
+        return with_dropout(d, None if rng_key is None else check_rng_key(rng_key))
 
 
 class AutoregressiveDistribution(Distribution):
@@ -138,10 +150,12 @@ class AutoregressiveDistribution(Distribution):
         order_index: which one of several orders to use, or None for all.
         batch_shape: a larger batch shape than that of the context.
         validate_args: whether values are checked against the support.
+        keep: of which positions later ones see the element, shape ``batch_shape + (positions,)``,
+            or None for all.
     """
 
     arg_constraints: dict = {}
-    pytree_data_fields = ("params", "context", "marker")
+    pytree_data_fields = ("params", "context", "keep", "rng_key", "marker")
     pytree_aux_fields = ("static", "order_index", "leaf_ndims", "marker_ndim")
 
     def __init__(
@@ -151,10 +165,14 @@ class AutoregressiveDistribution(Distribution):
         order_index: int | None = None,
         batch_shape: Sequence[int] = (),
         validate_args: bool | None = None,
+        keep: Array | None = None,
     ):
         self.params, self.static = eqx.partition(module, eqx.is_array)
-        self.context, self.order_index = context, order_index
+        self.context, self.order_index, self.rng_key = context, order_index, None
+        self.keep = None if keep is None else check_keep(jnp.asarray(keep), module)
         batch_shape = tuple(batch_shape)
+        if keep is not None:
+            batch_shape = jnp.broadcast_shapes(self.keep.shape[:-1], batch_shape)
         if context is not None:
             self.context = context = jnp.asarray(context)
             leading = context.shape[: context.ndim - len(module.network.context_shape)]
@@ -190,9 +208,26 @@ class AutoregressiveDistribution(Distribution):
         batch_shape = tuple(batch_shape)
         if batch_shape == self.batch_shape or stack_depth(self):
             return super().expand(batch_shape)
-        return AutoregressiveDistribution(
-            self.module, self.context, self.order_index, batch_shape, self._validate_args
+        d = AutoregressiveDistribution(
+            self.module,
+            self.context,
+            self.order_index,
+            batch_shape,
+            self._validate_args,
+            self.keep,
         )
+        return with_dropout(d, self.rng_key)
+
+    def as_transform(self) -> AutoregressiveTransform:
+        r"""Return the flow of this density: the map of standard normal noise to its values.
+
+        Its inverse is one pass, its forward direction one step a position.
+
+        Raises:
+            TypeError: if the conditional has no such map: its values are not real, say.
+            ValueError: if there are several orders.
+        """
+        return AutoregressiveTransform(with_dropout(self, None))
 
     def sample(self, key: Array, sample_shape=()) -> Array:
         return self.sample_from_slice(key, tuple(sample_shape))[0]
@@ -248,6 +283,7 @@ class AutoregressiveDistribution(Distribution):
     def sample_from_slice(self, rng_key: Array, sample_shape) -> tuple[Array, Array]:
         if stack_depth(self):
             return sample_from_stack(self, rng_key, sample_shape)
+        self = with_dropout(self, None)
         stopped = jax.tree.map(lax.stop_gradient, self)
         value, log_prob, _ = apply(draw, stopped, rng_key, sample_shape, None, None)
         value = lax.stop_gradient(value)
@@ -261,11 +297,23 @@ class AutoregressiveDistribution(Distribution):
         return apply(log_prob_of, self, value)
 
 
+def with_dropout(
+    d: AutoregressiveDistribution, rng_key: Array | None
+) -> AutoregressiveDistribution:
+    """Return the distribution whose densities take this key of dropout, if the network has it."""
+    if not getattr(d.static.network, "dropout", 0.0):
+        return d
+    found = copy.copy(d)
+    found.rng_key = rng_key
+    found.leaf_ndims = leaf_ndims(found)
+    return found
+
+
 @vmap_over.register
-def _vmap_over_autoregressive(d: AutoregressiveDistribution, params=None, context=None):
+def _vmap_over_autoregressive(d: AutoregressiveDistribution, params=None, context=None, keep=None):
     axes = copy.copy(d)
-    axes.params, axes.context = params, context
-    axes.marker = None if params is None and context is None else 0
+    axes.params, axes.context, axes.keep, axes.rng_key = params, context, keep, None
+    axes.marker = None if params is None and context is None and keep is None else 0
     return axes
 
 

@@ -161,20 +161,15 @@ class ModelGuidePair(eqx.Module):
     ) -> Array:
         """Return the likelihood's means given latent variables, or draws.
 
+        They are draws, whatever is asked for, where a likelihood has no mean: an autoregressive
+        one.
+
         Raises:
-            ValueError: if the likelihood has no mean and one is asked for, or a draw is and there
-                is no ``rng_key``.
+            ValueError: if a draw is needed and there is no ``rng_key``.
         """
         likelihood = self.likelihood(z, context)
-        if not mean:
-            return likelihood.sample(needed(rng_key))
-        found = mean_of(likelihood)
-        if found is None:
-            raise ValueError(
-                f"likelihood must have a mean, got {type(likelihood).__name__} without one; pass "
-                "mean=False for draws."
-            )
-        return found
+        found = mean_of(likelihood) if mean else None
+        return likelihood.sample(needed(rng_key)) if found is None else found
 
     def decode_prior(
         self,
@@ -219,26 +214,34 @@ class ModelGuidePair(eqx.Module):
             kind: ``'spherical'``, at constant angular speed as draws of a normal prior lie, or
                 ``'linear'``.
             context: shape ``batch_shape + (context_dim,)``, or None.
-            rng_key: random key where a posterior has no mean.
+            rng_key: random key where a posterior or the likelihood has no mean.
 
         Returns:
             Shape ``(num_steps,) + batch_shape + event_shape``.
         """
         num_steps = check_positive_int("num_steps", num_steps, minimum=2)
         check_choice("kind", kind, ("spherical", "linear"))
-        keys = (None, None) if rng_key is None else jax.random.split(rng_key)
+        keys = (None, None, None) if rng_key is None else jax.random.split(rng_key, 3)
         z0, z1 = (
-            self.encode(x, context, rng_key=key) for x, key in zip((x0, x1), keys, strict=True)
+            self.encode(x, context, rng_key=key) for x, key in zip((x0, x1), keys[:2], strict=True)
         )
         event_dim = len(self.posterior(x0, context).event_shape)
-        return self.decode(interpolated(z0, z1, num_steps, kind, event_dim), context)
+        z = interpolated(z0, z1, num_steps, kind, event_dim)
+        return self.decode(z, context, rng_key=keys[2])
 
-    def manifold(self, num_per_axis: int = 10, context: Array | None = None) -> Array:
+    def manifold(
+        self,
+        num_per_axis: int = 10,
+        context: Array | None = None,
+        *,
+        rng_key: Array | None = None,
+    ) -> Array:
         """Return the likelihood's means on a grid of quantiles of a prior of two dimensions.
 
         Args:
             num_per_axis: number ``n`` of points along each axis.
             context: shape ``(context_dim,)``, or None.
+            rng_key: random key where the likelihood has no mean.
 
         Returns:
             Shape ``(n, n) + event_shape``: the first latent variable grows along the first
@@ -249,14 +252,14 @@ class ModelGuidePair(eqx.Module):
         """
         grid = unit_grid(check_positive_int("num_per_axis", num_per_axis))
         prior = self.prior(context)
-        base = prior.base_dist if isinstance(prior, dist.Independent) else prior
-        if tuple(prior.event_shape) != (2,) or not hasattr(base, "icdf"):
+        z = quantiles_of(prior, grid) if tuple(prior.event_shape) == (2,) else None
+        if z is None:
             raise ValueError(
                 "prior must be a product of two distributions with quantiles for a grid of them, "
                 f"got {type(prior).__name__} of event shape {tuple(prior.event_shape)}; use a "
                 "standard normal prior of a latent_dim of 2, or interpolate."
             )
-        return self.decode_prior(base.icdf(jnp.asarray(grid, prior.mean.dtype)), context)
+        return self.decode_prior(z, context, rng_key=rng_key)
 
 
 def call_with_context(module: Callable, inputs: Array, context: Array | None) -> Distribution:
@@ -294,6 +297,15 @@ def mean_of(d: Distribution) -> Array | None:
         return jnp.broadcast_to((probs * jnp.arange(probs.shape[-1])).sum(-1), d.shape())
     try:
         return d.mean
+    except NotImplementedError:
+        return None
+
+
+def quantiles_of(d: Distribution, levels) -> Array | None:
+    """The quantiles of a product of distributions at these levels, or None if there are none."""
+    base = d.base_dist if isinstance(d, dist.Independent) else d
+    try:
+        return base.icdf(jnp.asarray(levels, d.mean.dtype))
     except NotImplementedError:
         return None
 

@@ -139,4 +139,6 @@ def make_decoder(
     channels, *sides = event_shape
     image_shape = (channels * conditional.num_params, *sides)
     network = ImageDecoder(rng_key, size, image_shape, hidden_dims, **networks.options)
+    if len(latent_shape) > 1:
+        network = FlatInputs(network, len(latent_shape))
     return ConditionalDistribution(network, conditional, event_shape, channels_first=True)

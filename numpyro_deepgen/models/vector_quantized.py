@@ -223,7 +223,8 @@ class VQVAE(TopDownPair):
         def observed(name: str, prior: Distribution, state) -> Distribution:
             q = find(name, prior, state)
             books = dict(zip(self.generator.sites, averages["codebooks"], strict=True))
-            books[name] = books[name].observe(vectors_in_rows(q.inputs), q.codes.reshape(-1))
+            rows = vectors_in_rows(q.inputs, q.event_dim)
+            books[name] = books[name].observe(rows, q.codes.reshape(-1))
             averages["codebooks"] = tuple(books.values())
             return q
 

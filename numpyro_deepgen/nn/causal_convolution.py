@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from .._numerics.checks import check_positive_int
 from .._numerics.orders import tap_table
 from ..ops._random import check_rng_key
 
@@ -15,7 +16,7 @@ __all__ = ["CausalConv"]
 
 
 class CausalConv(eqx.Module):
-    r"""The sum :math:`y_p = b + \sum_k W_k x_{p + o_k}` over offsets, zero outside the grid.
+    r"""The sum :math:`y_p = b + \sum_k W_k x_{s p + o_k}` over offsets, zero outside the grid.
 
     There are weights for the offsets alone, so that no masked entry exists. The whole grid is one
     matrix product of shifted copies.
@@ -25,10 +26,11 @@ class CausalConv(eqx.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         offsets: offsets of the neighbours, each with one integer an axis; at most three axes.
+        stride: step ``s`` along every axis.
 
     Shape:
-        ``(N, *grid_shape, in_channels)`` to ``(N, *grid_shape, out_channels)``; the weight is
-        ``(out_channels, in_channels, len(offsets))``.
+        ``(N, *grid_shape, in_channels)`` to ``(N, *grid_shape, out_channels)``, with sides divided
+        by the stride and rounded up; the weight is ``(out_channels, in_channels, len(offsets))``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -41,6 +43,7 @@ class CausalConv(eqx.Module):
     bias: Array
     in_channels: int = eqx.field(static=True)
     offsets: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -48,8 +51,9 @@ class CausalConv(eqx.Module):
         in_channels: int,
         out_channels: int,
         offsets: Sequence[tuple[int, ...]],
+        stride: int = 1,
     ):
-        self.in_channels = in_channels
+        self.in_channels, self.stride = in_channels, check_positive_int("stride", stride)
         self.offsets = tuple(tuple(offset) for offset in offsets)
         bound = 1.0 / math.sqrt(in_channels * len(self.offsets))
         shape = (out_channels, in_channels, len(self.offsets))
@@ -58,15 +62,28 @@ class CausalConv(eqx.Module):
         self.bias = jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)
 
     def __call__(self, x: Array) -> Array:
-        grid_shape = x.shape[1:-1]
         axes = list(zip(*self.offsets, strict=True))
         front = [max(0, -min(axis)) for axis in axes]
         pads = [(f, max(0, max(axis))) for f, axis in zip(front, axes, strict=True)]
-        padded = jnp.pad(x, [(0, 0), *pads, (0, 0)])
+        return self._convolve(jnp.pad(x, [(0, 0), *pads, (0, 0)]), front, x.shape[1:-1])
+
+    def row(self, window: Array) -> Array:
+        """Return one row of outputs, from as many rows as the offsets reach over.
+
+        Args:
+            window: shape ``(N, rows, columns, in_channels)``, of a grid of two axes.
+        """
+        rows, columns = zip(*self.offsets, strict=True)
+        front = [-min(rows), max(0, -min(columns))]
+        pads = [(0, 0), (0, 0), (front[1], max(0, max(columns))), (0, 0)]
+        return self._convolve(jnp.pad(window, pads), front, (1, window.shape[2]))[:, 0]
+
+    def _convolve(self, padded: Array, front: Sequence[int], sides: Sequence[int]) -> Array:
+        """Multiply shifted copies, of which offsets count from the place ``front``."""
         copies = []
         for offset in self.offsets:
             start = [f + o for f, o in zip(front, offset, strict=True)]
-            window = tuple(slice(s, s + n) for s, n in zip(start, grid_shape, strict=True))
+            window = (slice(s, s + n, self.stride) for s, n in zip(start, sides, strict=True))
             copies.append(padded[(slice(None), *window)])
         return jnp.concatenate(copies, -1) @ self._matrix() + self.bias
 
@@ -84,8 +101,16 @@ class CausalConv(eqx.Module):
 
     def step(self, buffer: dict, x: Array, index: Array, lag: int = 0) -> tuple[Array, dict]:
         """Return the output at position ``index``, given the input at ``index - lag``."""
+        buffer = self.write(buffer, x, index - lag)
+        return self.read(buffer, index), buffer
+
+    def write(self, buffer: dict, x: Array, index: Array) -> dict:
+        """Keep the input at a position."""
         length = buffer["ring"].shape[0] - 1
-        ring = buffer["ring"].at[(index - lag) % length].set(x)
+        return {**buffer, "ring": buffer["ring"].at[index % length].set(x)}
+
+    def read(self, buffer: dict, index: Array) -> Array:
+        """Return the output whose offsets count from the input's position ``index``."""
         slots = buffer["table"][index]
-        taps = jnp.concatenate([ring[slots[k]] for k in range(len(self.offsets))], -1)
-        return taps @ self._matrix() + self.bias, {**buffer, "ring": ring}
+        taps = jnp.concatenate([buffer["ring"][slots[k]] for k in range(len(self.offsets))], -1)
+        return taps @ self._matrix() + self.bias

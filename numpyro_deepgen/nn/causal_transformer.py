@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -12,11 +10,10 @@ from jax import Array
 from .._numerics.checks import check_positive_int
 from ..ops._random import check_rng_key
 from ._linear import Linear
+from .attention_block import AttentionBlock, LayerNorm
 from .autoregressive_network import AutoregressiveNetwork, at
 
 __all__ = ["CausalTransformer"]
-
-gelu = partial(jax.nn.gelu, approximate=False)
 
 
 class CausalTransformer(AutoregressiveNetwork):
@@ -59,7 +56,7 @@ class CausalTransformer(AutoregressiveNetwork):
     positions: Array
     context_layer: Linear | None
     blocks: tuple["_Block", ...]
-    norm: "_LayerNorm"
+    norm: LayerNorm
     last: Linear
 
     def __init__(
@@ -75,13 +72,7 @@ class CausalTransformer(AutoregressiveNetwork):
         context_kind: str = "vector",
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
-        if check_positive_int("hidden_dim", hidden_dim) % check_positive_int(
-            "num_heads", num_heads
-        ):
-            raise ValueError(
-                f"num_heads must divide hidden_dim={hidden_dim}, got {num_heads}; pass for example "
-                "1."
-            )
+        hidden_dim = check_positive_int("hidden_dim", hidden_dim)
         num_blocks = check_positive_int("num_blocks", num_blocks)
         keys = jax.random.split(check_rng_key(rng_key), num_blocks + 4)
         self.embedding = Linear(keys[0], in_channels, hidden_dim)
@@ -90,7 +81,7 @@ class CausalTransformer(AutoregressiveNetwork):
         if context_dim:
             self.context_layer = Linear(keys[2], context_dim, hidden_dim, use_bias=False)
         self.blocks = tuple(_Block(key, hidden_dim, num_heads) for key in keys[4:])
-        self.norm = _LayerNorm(hidden_dim)
+        self.norm = LayerNorm(hidden_dim)
         self.last = Linear(keys[3], hidden_dim, num_params)
 
     def run(self, x, features):
@@ -120,46 +111,7 @@ class CausalTransformer(AutoregressiveNetwork):
         return self.last(self.norm(h)), {**cache, "blocks": caches}
 
 
-class _LayerNorm(eqx.Module):
-    weight: Array
-    bias: Array
-
-    def __init__(self, size: int):
-        self.weight, self.bias = jnp.ones(size), jnp.zeros(size)
-
-    def __call__(self, h: Array) -> Array:
-        h = h - h.mean(-1, keepdims=True)
-        scale = jnp.sqrt(jnp.square(h).mean(-1, keepdims=True) + 1e-5)
-        return h / scale * self.weight + self.bias
-
-
-class _Block(eqx.Module):
-    attention_norm: _LayerNorm
-    dense_norm: _LayerNorm
-    attention_in: Linear
-    attention_out: Linear
-    dense_in: Linear
-    dense_out: Linear
-    num_heads: int = eqx.field(static=True)
-
-    def __init__(self, rng_key: Array, hidden_dim: int, num_heads: int):
-        self.num_heads = num_heads
-        self.attention_norm, self.dense_norm = _LayerNorm(hidden_dim), _LayerNorm(hidden_dim)
-        keys = jax.random.split(rng_key, 4)
-        self.attention_in = Linear(keys[0], hidden_dim, 3 * hidden_dim)
-        self.attention_out = Linear(keys[1], hidden_dim, hidden_dim)
-        self.dense_in = Linear(keys[2], hidden_dim, 4 * hidden_dim)
-        self.dense_out = Linear(keys[3], 4 * hidden_dim, hidden_dim)
-
-    def _heads(self, h: Array) -> tuple[Array, ...]:
-        """Queries, keys and values, ``(..., num_heads, size)``."""
-        parts = jnp.split(self.attention_in(self.attention_norm(h)), 3, -1)
-        return tuple(part.reshape(*part.shape[:-1], self.num_heads, -1) for part in parts)
-
-    def _finish(self, h: Array, attended: Array) -> Array:
-        h = h + self.attention_out(attended.reshape(h.shape))
-        return h + self.dense_out(gelu(self.dense_in(self.dense_norm(h))))
-
+class _Block(AttentionBlock):
     def __call__(self, h: Array) -> Array:
         query, key, value = (part.swapaxes(1, 2) for part in self._heads(h))
         scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1])

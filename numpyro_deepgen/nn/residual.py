@@ -76,10 +76,11 @@ class BottleneckBlock(eqx.Module):
         activation: what is applied before each convolution.
         init_scale: factor of the starting weights of the last convolution;
             :math:`1 / \sqrt{n}` for ``n`` blocks keeps the sum of them in range.
+        spatial_dims: 1, 2 or 3.
 
     Shape:
-        ``batch_shape + (input_channels, height, width)`` to ``batch_shape + (output_channels,
-        height, width)``.
+        ``batch_shape + (input_channels, *spatial)`` to ``batch_shape + (output_channels,
+        *spatial)``.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -103,15 +104,17 @@ class BottleneckBlock(eqx.Module):
         kernel_size: int = 3,
         activation: str | Callable = "gelu",
         init_scale: float = 1.0,
+        spatial_dims: int = 2,
     ):
         activation_function(activation)
         self.activation, self.residual = activation, input_channels == output_channels
         keys = random.split(check_rng_key(rng_key), 4)
+        dims = {"spatial_dims": spatial_dims}
         self.layers = (
-            Conv(keys[0], input_channels, hidden_channels, 1),
-            Conv(keys[1], hidden_channels, hidden_channels, kernel_size),
-            Conv(keys[2], hidden_channels, hidden_channels, kernel_size),
-            Conv(keys[3], hidden_channels, output_channels, 1, init_scale=init_scale),
+            Conv(keys[0], input_channels, hidden_channels, 1, **dims),
+            Conv(keys[1], hidden_channels, hidden_channels, kernel_size, **dims),
+            Conv(keys[2], hidden_channels, hidden_channels, kernel_size, **dims),
+            Conv(keys[3], hidden_channels, output_channels, 1, init_scale=init_scale, **dims),
         )
 
     def __call__(self, x: Array) -> Array:

@@ -15,7 +15,7 @@ from jax.scipy.special import log_ndtr, ndtri
 
 from ._clamp import clamp
 
-__all__ = ["logit_to_normal", "normal_to_logit"]
+__all__ = ["log_normal_cdf", "logit_to_normal", "normal_to_logit"]
 
 # where the asymptotic series of the hazard takes over
 FAR = 30.0
@@ -28,7 +28,7 @@ SERIES_ORDER = 12
 
 def normal_to_logit(y: Array) -> tuple[Array, Array]:
     r"""Return :math:`v = \operatorname{logit} \Phi(y)` and :math:`\log dv / dy`, elementwise."""
-    return _log_cdf(y) - _log_cdf(-y), _log_slope(y)
+    return log_normal_cdf(y) - log_normal_cdf(-y), _log_slope(y)
 
 
 def logit_to_normal(v: Array) -> tuple[Array, Array]:
@@ -66,27 +66,27 @@ def _quantile_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def _log_cdf(y: Array) -> Array:
+def log_normal_cdf(y: Array) -> Array:
     r"""Return :math:`\log \Phi(y)`, whose derivative is right far out too."""
     return log_ndtr(y, series_order=SERIES_ORDER)
 
 
-@_log_cdf.defjvp
-def _log_cdf_jvp(primals, tangents):
+@log_normal_cdf.defjvp
+def _log_normal_cdf_jvp(primals, tangents):
     (y,), (d_y,) = primals, tangents
-    return _log_cdf(y), jnp.exp(_log_hazard(-y)) * d_y
+    return log_normal_cdf(y), jnp.exp(_log_hazard(-y)) * d_y
 
 
 def _log_slope(y: Array) -> Array:
     r"""Return :math:`\log dv / dy = \log (\phi(y) / (\Phi(y) \Phi(-y)))`."""
     size = jnp.abs(y)
-    return _log_hazard(size) - _log_cdf(size)
+    return _log_hazard(size) - log_normal_cdf(size)
 
 
 def _log_hazard(y: Array) -> Array:
     r"""Return :math:`\log (\phi(y) / \Phi(-y))` without cancellation far out."""
     near, far = clamp(y, upper=FAR), clamp(y, FAR)
-    direct = -0.5 * jnp.square(near) - 0.5 * math.log(2.0 * math.pi) - _log_cdf(-near)
+    direct = -0.5 * jnp.square(near) - 0.5 * math.log(2.0 * math.pi) - log_normal_cdf(-near)
     # the asymptotic series, right to rounding beyond FAR
     u = jnp.square(1.0 / far)
     series = u * (1.0 + u * (-3.0 + u * (15.0 - 105.0 * u)))

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 
 from .checks import check_choice, check_dims, check_permutation, check_positive_int
+from .subscale import check_factors, slice_places
 
 __all__ = [
     "causal_offsets",
@@ -88,14 +89,15 @@ def subscale_order(grid_shape: Sequence[int], factors: Sequence[int]) -> Order:
     r"""Return the positions slice by slice, a slice being every ``factors``-th position.
 
     A grid of shape :math:`(s_1 n_1, s_2 n_2, \ldots)` falls into :math:`s_1 s_2 \cdots` slices of
-    shape :math:`(n_1, n_2, \ldots)`. Each slice is visited in raster order.
+    shape :math:`(n_1, n_2, \ldots)`. Each slice is visited in raster order. Where a factor does
+    not divide its axis, the later slices are smaller.
 
     Args:
         grid_shape: shape of the grid.
-        factors: the :math:`s`, one an axis; they divide ``grid_shape``.
+        factors: the :math:`s`, one an axis, no larger than the axis.
 
     Raises:
-        ValueError: if a factor does not divide its axis.
+        ValueError: if a factor is larger than its axis, or there is not one for each.
 
     Example:
         >>> subscale_order((2, 4), (1, 2))
@@ -105,18 +107,9 @@ def subscale_order(grid_shape: Sequence[int], factors: Sequence[int]) -> Order:
         Weissenborn et al. 2020, Scaling Autoregressive Video Models, section 3.2; Menick &
         Kalchbrenner 2019, Generating High Fidelity Images with Subscale Pixel Networks.
     """
-    shape, factors = check_dims("grid_shape", grid_shape), check_dims("factors", factors)
-    if len(shape) != len(factors) or any(n % s for n, s in zip(shape, factors, strict=True)):
-        raise ValueError(
-            f"factors must hold one divisor for every axis of grid_shape={shape}, got {factors}; "
-            "pass for example all ones."
-        )
-    grid = np.arange(_size(shape)).reshape(shape)
-    slices = (
-        grid[tuple(slice(o, None, s) for o, s in zip(offsets, factors, strict=True))].ravel()
-        for offsets in product(*map(range, factors))
-    )
-    return tuple(np.concatenate(list(slices)).tolist())
+    factors = check_factors(grid_shape, factors)
+    places = slice_places(tuple(grid_shape), factors)
+    return tuple(places[places < _size(grid_shape)].tolist())
 
 
 NAMED = {

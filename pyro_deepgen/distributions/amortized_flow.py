@@ -56,10 +56,10 @@ class AmortizedFlow(nn.Module):
         return self.distribution(self.features(inputs, context))
 
 
-def check_takes_context(flow: Flow) -> None:
-    """Raise unless a flow takes a context."""
-    if not getattr(flow, "context_dim", 0):
+def check_takes_context(module: Callable, name: str = "flow") -> None:
+    """Raise unless what is called with features takes a context."""
+    if not getattr(module, "context_dim", 0):
         raise ValueError(
-            "flow must take a context, got one with context_dim=0; build it with context_dim= the "
-            "number of features."
+            f"{name} must take a context, got one with context_dim=0; build it with context_dim= "
+            "the number of features."
         )

@@ -10,7 +10,6 @@ every position and give no probability.
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +19,9 @@ from torch import Tensor, nn
 
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import resolve_orders
-from ._elements import Elements, check_event_shape, check_mask, no_step_message
+from ._autoregressive_passes import Steps, params_of, rows_of
+from ._elements import Elements, check_event_shape, check_keep, check_mask
+from .autoregressive_transform import AutoregressiveTransform
 from .conditionals import Conditional
 from .transforms._host import without_graph
 from .transforms.base import held_tensors, tensor_versions
@@ -49,7 +50,8 @@ class Autoregressive(nn.Module):
         network: an :class:`~pyro_deepgen.nn.AutoregressiveNetwork`, or any module with its
             attributes and call. Its positions are visited from the first to the last: under another
             order it sees the positions as they are visited. A network with an attribute ``orders``
-            (:class:`~pyro_deepgen.nn.MADE`) brings its own.
+            (:class:`~pyro_deepgen.nn.MADE`, :class:`~pyro_deepgen.nn.VideoTransformer`) brings its
+            own, and is given positions in their natural places.
         conditional: turns the parameters of one position into its distribution.
         event_shape: ``conditional.event_shape + grid_shape``, for example ``(28, 28)``, or
             ``(3, 32, 32)`` for a conditional of three channels. The positions may be those of
@@ -93,15 +95,20 @@ class Autoregressive(nn.Module):
         return self.network.context_dim
 
     def forward(
-        self, context: Tensor | None = None, order_index: int | None = None
+        self,
+        context: Tensor | None = None,
+        order_index: int | None = None,
+        keep: Tensor | None = None,
     ) -> "AutoregressiveDistribution":
         """Return the distribution given a context.
 
         Args:
             context: shape ``batch_shape + network.context_shape``, or None.
             order_index: which one of several orders to use alone; default the mixture of all.
+            keep: booleans of shape ``batch_shape + (positions,)``, False where later positions do
+                not see the element: the network is given zeros for it. None to keep all.
         """
-        return AutoregressiveDistribution(self, context, order_index)
+        return AutoregressiveDistribution(self, context, order_index, keep=keep)
 
 
 class AutoregressiveDistribution(TorchDistribution):
@@ -116,6 +123,8 @@ class AutoregressiveDistribution(TorchDistribution):
         order_index: which one of several orders to use, or None for all.
         batch_shape: a larger batch shape than that of the context.
         validate_args: whether values are checked against the support.
+        keep: of which positions later ones see the element, shape ``batch_shape + (positions,)``,
+            or None for all.
     """
 
     arg_constraints: dict = {}
@@ -128,8 +137,12 @@ class AutoregressiveDistribution(TorchDistribution):
         order_index: int | None = None,
         batch_shape: Sequence[int] = (),
         validate_args: bool | None = None,
+        keep: Tensor | None = None,
     ):
         self.module, self.context, self.order_index = module, context, order_index
+        self.keep = check_keep(keep, module)
+        if keep is not None:
+            batch_shape = torch.broadcast_shapes(keep.shape[:-1], tuple(batch_shape))
         if context is not None:
             event_dim = len(module.network.context_shape)
             leading = context.shape[: context.ndim - event_dim]
@@ -150,8 +163,24 @@ class AutoregressiveDistribution(TorchDistribution):
 
     def expand(self, batch_shape, _instance=None) -> "AutoregressiveDistribution":
         return AutoregressiveDistribution(
-            self.module, self.context, self.order_index, batch_shape, self._validate_args
+            self.module,
+            self.context,
+            self.order_index,
+            batch_shape,
+            self._validate_args,
+            self.keep,
         )
+
+    def as_transform(self) -> AutoregressiveTransform:
+        r"""Return the flow of this density: the map of standard normal noise to its values.
+
+        Its inverse is one pass, its forward direction one step a position.
+
+        Raises:
+            TypeError: if the conditional has no such map: its values are not real, say.
+            ValueError: if there are several orders.
+        """
+        return AutoregressiveTransform(self)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -165,35 +194,9 @@ class AutoregressiveDistribution(TorchDistribution):
         return log_prob.expand(torch.broadcast_shapes(leading, self.batch_shape))
 
     def _log_prob(self, value: Tensor, index: int) -> Tensor:
-        elements = self.module.elements.split(value)
-        return self.module.conditional(self._params(elements, index)).log_prob(elements).sum(-1)
-
-    def _params(self, elements: Tensor, index: int) -> Tensor:
-        """Return the parameters of all positions, ``(..., positions, num_params)``."""
-        module, network = self.module, self.module.network
-        x = module.elements.encode(elements, network)
-        order, known, context = self._visit(index)
-        if order is not None:
-            x = x.index_select(-2, order)
-        x = x.reshape(x.shape[:-2] + (*network.grid_shape, -1))
-        params = network(x, context, **known)
-        params = params.flatten(-1 - len(network.grid_shape), -2)
-        return params if order is None else params.index_select(-2, order.argsort())
-
-    def _visit(self, index: int) -> tuple[Tensor | None, dict, Tensor | None]:
-        """Return the order in which the network is to see positions, its arguments and context."""
-        module, network, context = self.module, self.module.network, self.context
-        if module.knows_orders:
-            return None, {"order_index": index}, context
-        order = module.orders[index]
-        if order == tuple(range(len(order))):
-            return None, {}, context
-        device = next(network.parameters()).device
-        order = torch.tensor(order, device=device)
-        if context is not None and getattr(network, "context_kind", "vector") == "image":
-            flat = context.flatten(-len(network.grid_shape)).index_select(-1, order)
-            context = flat.reshape(context.shape)
-        return order, {}, context
+        module, elements = self.module, self.module.elements.split(value)
+        params = params_of(module, elements, self.context, index, self.keep)
+        return module.conditional(params).log_prob(elements).sum(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape=()) -> Tensor:
@@ -260,23 +263,20 @@ class AutoregressiveDistribution(TorchDistribution):
         return value, log_prob.reshape(shape), log_weight.reshape(shape)
 
     def _draw_rows(self, rows: Tensor, shape, index: int, mask, values):
-        module, network, num_rows = self.module, self.module.network, len(rows)
-        order, known, context = self._visit(index)
-        if context is not None:
-            event = network.context_shape
-            context = context.expand(shape + event).reshape((-1, *event))[rows]
-        like = next(network.parameters())
-        previous = like.new_zeros(num_rows, network.in_channels)
-        steps = _Steps(network, num_rows, context, known)
-        found, log_prob, log_weight = {}, like.new_zeros(num_rows), like.new_zeros(num_rows)
+        module, num_rows = self.module, len(rows)
+        context = rows_of(self.context, shape, len(module.network.context_shape))
+        keep = rows_of(self.keep, shape, 1)
+        context, keep = (None if a is None else a[rows] for a in (context, keep))
+        steps, found = Steps(module, num_rows, context, index, keep), {}
+        log_prob = log_weight = steps.previous.new_zeros(num_rows)
         for rank, place in enumerate(module.orders[index]):
-            d = module.conditional(steps(previous, rank))
+            d = module.conditional(steps.params(rank))
             is_given = mask is not None and bool(mask[place])
             found[place] = values[:, place] if is_given else d.sample()
             term = d.log_prob(found[place])
             log_prob = log_prob + term
             log_weight = log_weight + term if is_given else log_weight
-            previous = module.elements.encode(found[place], network)
+            steps.give(found[place], rank)
         return torch.stack([found[i] for i in range(len(found))], 1), log_prob, log_weight
 
     def _recall(self, value: Tensor) -> Tensor | None:
@@ -292,26 +292,3 @@ class AutoregressiveDistribution(TorchDistribution):
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "context": without_graph(self.context), "_scored_sample": None}
-
-
-class _Steps:
-    """Parameters of one position after another, by steps of a network or by full passes."""
-
-    def __init__(self, network: nn.Module, num_rows: int, context: Tensor | None, known: dict):
-        self.network, self.context, self.known = network, context, known
-        self.has_step = hasattr(network, "step")
-        if self.has_step:
-            self.cache = network.init_cache(num_rows, context, **known)
-        else:
-            warnings.warn(no_step_message(network), stacklevel=5)
-            size = math.prod(network.grid_shape)
-            self.x = next(network.parameters()).new_zeros(num_rows, size, network.in_channels)
-
-    def __call__(self, previous: Tensor, rank: int) -> Tensor:
-        if self.has_step:
-            params, self.cache = self.network.step(self.cache, previous, rank, **self.known)
-            return params
-        if rank:
-            self.x[:, rank - 1] = previous
-        x = self.x.reshape(len(self.x), *self.network.grid_shape, -1)
-        return self.network(x, self.context).flatten(1, -2)[:, rank]

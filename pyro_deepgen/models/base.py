@@ -106,19 +106,12 @@ class ModelGuidePair(nn.Module):
     def decode(self, z: Tensor, context: Tensor | None = None, *, mean: bool = True) -> Tensor:
         """Return the likelihood's means given latent variables, or draws.
 
-        Raises:
-            ValueError: if the likelihood has no mean and one is asked for.
+        They are draws, whatever is asked for, where a likelihood has no mean: an autoregressive
+        one.
         """
         likelihood = self.likelihood(z, context)
-        if not mean:
-            return likelihood.sample()
-        found = mean_of(likelihood)
-        if found is None:
-            raise ValueError(
-                f"likelihood must have a mean, got {type(likelihood).__name__} without one; pass "
-                "mean=False for draws."
-            )
-        return found
+        found = mean_of(likelihood) if mean else None
+        return likelihood.sample() if found is None else found
 
     def decode_prior(
         self, z: Tensor, context: Tensor | None = None, *, mean: bool = True
@@ -175,15 +168,14 @@ class ModelGuidePair(nn.Module):
         """
         grid = unit_grid(check_positive_int("num_per_axis", num_per_axis))
         prior = self.prior(context)
-        base = prior.base_dist if isinstance(prior, dist.Independent) else prior
-        if tuple(prior.event_shape) != (2,) or not hasattr(base, "icdf"):
+        z = quantiles_of(prior, grid) if tuple(prior.event_shape) == (2,) else None
+        if z is None:
             raise ValueError(
                 "prior must be a product of two distributions with quantiles for a grid of them, "
                 f"got {type(prior).__name__} of event shape {tuple(prior.event_shape)}; use a "
                 "standard normal prior of a latent_dim of 2, or interpolate."
             )
-        grid = torch.as_tensor(grid).to(prior.mean)
-        return self.decode_prior(base.icdf(grid), context)
+        return self.decode_prior(z, context)
 
 
 def call_with_context(module: Callable, inputs: Tensor, context: Tensor | None) -> Distribution:
@@ -222,6 +214,15 @@ def mean_of(d: Distribution) -> Tensor | None:
         return (probs * torch.arange(probs.shape[-1], device=probs.device)).sum(-1)
     try:
         return d.mean
+    except NotImplementedError:
+        return None
+
+
+def quantiles_of(d: Distribution, levels) -> Tensor | None:
+    """The quantiles of a product of distributions at these levels, or None if there are none."""
+    base = d.base_dist if isinstance(d, dist.Independent) else d
+    try:
+        return base.icdf(torch.as_tensor(levels).to(d.mean))
     except NotImplementedError:
         return None
 

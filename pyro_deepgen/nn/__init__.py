@@ -2,8 +2,10 @@
 
 from .autoregressive_network import AutoregressiveNetwork
 from .block import BlockDense, BlockLinear
+from .block_local_attention import BlockLocalAttention
 from .causal_convolution import CausalConv
 from .causal_transformer import CausalTransformer
+from .codebook import Codebook
 from .convolution import Conv, ConvTranspose
 from .dense import Dense
 from .diagonal_bilstm import DiagonalBiLSTM
@@ -15,6 +17,7 @@ from .made import MADE
 from .masked import MaskedDense, MaskedLinear
 from .parameters import ConditionalParameters
 from .pixel_cnn import PixelCNN
+from .pixel_cnn_plus_plus import PixelCNNPlusPlus
 from .residual import (
     BottleneckBlock,
     GroupNorm,
@@ -23,15 +26,18 @@ from .residual import (
     resize_nearest,
 )
 from .row_lstm import RowLSTM
+from .video_transformer import VideoTransformer
 from .wavenet import WaveNet
 
 __all__ = [
     "AutoregressiveNetwork",
     "BlockDense",
     "BlockLinear",
+    "BlockLocalAttention",
     "BottleneckBlock",
     "CausalConv",
     "CausalTransformer",
+    "Codebook",
     "ConditionalParameters",
     "Conv",
     "ConvTranspose",
@@ -48,8 +54,10 @@ __all__ = [
     "MaskedDense",
     "MaskedLinear",
     "PixelCNN",
+    "PixelCNNPlusPlus",
     "RowLSTM",
     "SeparableBlock",
+    "VideoTransformer",
     "WaveNet",
     "average_pool",
     "resize_nearest",

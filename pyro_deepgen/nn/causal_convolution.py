@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._numerics.checks import check_positive_int
 from .._numerics.orders import tap_table
 
 __all__ = ["CausalConv"]
@@ -15,7 +16,7 @@ CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d
 
 
 class CausalConv(nn.Module):
-    r"""The sum :math:`y_p = b + \sum_k W_k x_{p + o_k}` over offsets, zero outside the grid.
+    r"""The sum :math:`y_p = b + \sum_k W_k x_{s p + o_k}` over offsets, zero outside the grid.
 
     There are weights for the offsets alone, so that no masked entry exists.
 
@@ -23,10 +24,11 @@ class CausalConv(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output.
         offsets: offsets of the neighbours, each with one integer an axis; at most three axes.
+        stride: step ``s`` along every axis.
 
     Shape:
-        ``(N, *grid_shape, in_channels)`` to ``(N, *grid_shape, out_channels)``; the weight is
-        ``(out_channels, in_channels, len(offsets))``.
+        ``(N, *grid_shape, in_channels)`` to ``(N, *grid_shape, out_channels)``, with sides divided
+        by the stride and rounded up; the weight is ``(out_channels, in_channels, len(offsets))``.
 
     Example:
         >>> import torch
@@ -34,9 +36,15 @@ class CausalConv(nn.Module):
         torch.Size([3, 8, 8, 4])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, offsets: Sequence[tuple[int, ...]]):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        offsets: Sequence[tuple[int, ...]],
+        stride: int = 1,
+    ):
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels, self.stride = in_channels, check_positive_int("stride", stride)
         self.offsets = tuple(tuple(offset) for offset in offsets)
         bound = 1.0 / math.sqrt(in_channels * len(self.offsets))
         shape = (out_channels, in_channels, len(self.offsets))
@@ -62,14 +70,26 @@ class CausalConv(nn.Module):
         self.register_buffer("places", torch.tensor(flat), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._convolve(x, self.pads)
+
+    def row(self, window: Tensor) -> Tensor:
+        """Return one row of outputs, from as many rows as the offsets reach over.
+
+        Args:
+            window: shape ``(N, rows, columns, in_channels)``, of a grid of two axes.
+        """
+        return self._convolve(window, self.pads[:2])[:, 0]
+
+    def _convolve(self, x: Tensor, pads: list[int]) -> Tensor:
         kernel = self.weight
         if not self.is_dense:
             kernel = kernel.new_zeros((*kernel.shape[:2], math.prod(self.kernel_shape)))
             kernel = kernel.index_copy(2, self.places, self.weight)
         kernel = kernel.reshape(*kernel.shape[:2], *self.kernel_shape)
-        x = functional.pad(x.movedim(-1, 1), self.pads)
+        x = functional.pad(x.movedim(-1, 1), pads)
         convolve = CONVOLUTIONS[len(self.kernel_shape)]
-        return convolve(x, kernel, self.bias, dilation=self.dilation).movedim(1, -1)
+        y = convolve(x, kernel, self.bias, stride=self.stride, dilation=self.dilation)
+        return y.movedim(1, -1)
 
     def init_buffer(self, num_rows: int, grid_shape: tuple[int, ...]) -> dict:
         """Return a ring of past inputs; see :func:`tap_table`."""
@@ -80,8 +100,17 @@ class CausalConv(nn.Module):
 
     def step(self, buffer: dict, x: Tensor, index: int, lag: int = 0) -> tuple[Tensor, dict]:
         """Return the output at position ``index``, given the input at ``index - lag``."""
-        ring = buffer["ring"]
         if index >= lag:
-            ring[(index - lag) % (len(ring) - 1)] = x
-        taps = torch.cat([ring[slot] for slot in buffer["table"][index]], 1)
-        return torch.addmm(self.bias, taps, buffer["weight"]), buffer
+            buffer = self.write(buffer, x, index - lag)
+        return self.read(buffer, index), buffer
+
+    def write(self, buffer: dict, x: Tensor, index: int) -> dict:
+        """Keep the input at a position."""
+        ring = buffer["ring"]
+        ring[index % (len(ring) - 1)] = x
+        return buffer
+
+    def read(self, buffer: dict, index: int) -> Tensor:
+        """Return the output whose offsets count from the input's position ``index``."""
+        taps = torch.cat([buffer["ring"][slot] for slot in buffer["table"][index]], 1)
+        return torch.addmm(self.bias, taps, buffer["weight"])

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from .._numerics.checks import check_positive_int
+from .attention_block import AttentionBlock
 from .autoregressive_network import AutoregressiveNetwork, at
 
 __all__ = ["CausalTransformer"]
@@ -59,13 +60,7 @@ class CausalTransformer(AutoregressiveNetwork):
         context_kind: str = "vector",
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
-        if check_positive_int("hidden_dim", hidden_dim) % check_positive_int(
-            "num_heads", num_heads
-        ):
-            raise ValueError(
-                f"num_heads must divide hidden_dim={hidden_dim}, got {num_heads}; pass for example "
-                "1."
-            )
+        hidden_dim = check_positive_int("hidden_dim", hidden_dim)
         self.embedding = nn.Linear(in_channels, hidden_dim)
         self.positions = nn.Parameter(0.02 * torch.randn(self.num_positions, hidden_dim))
         self.context_layer = None
@@ -103,25 +98,7 @@ class CausalTransformer(AutoregressiveNetwork):
         return self.last(self.norm(h)), cache
 
 
-class _Block(nn.Module):
-    def __init__(self, hidden_dim: int, num_heads: int):
-        super().__init__()
-        self.num_heads = num_heads
-        self.attention_norm, self.dense_norm = nn.LayerNorm(hidden_dim), nn.LayerNorm(hidden_dim)
-        self.attention_in = nn.Linear(hidden_dim, 3 * hidden_dim)
-        self.attention_out = nn.Linear(hidden_dim, hidden_dim)
-        self.dense_in = nn.Linear(hidden_dim, 4 * hidden_dim)
-        self.dense_out = nn.Linear(4 * hidden_dim, hidden_dim)
-
-    def _heads(self, h: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values, ``(..., num_heads, size)``."""
-        parts = self.attention_in(self.attention_norm(h)).chunk(3, -1)
-        return tuple(part.unflatten(-1, (self.num_heads, -1)) for part in parts)
-
-    def _finish(self, h: Tensor, attended: Tensor) -> Tensor:
-        h = h + self.attention_out(attended.flatten(-2))
-        return h + self.dense_out(gelu(self.dense_in(self.dense_norm(h))))
-
+class _Block(AttentionBlock):
     def forward(self, h: Tensor) -> Tensor:
         heads = (part.transpose(1, 2) for part in self._heads(h))
         return self._finish(h, scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2))

@@ -67,10 +67,11 @@ class BottleneckBlock(nn.Module):
         activation: what is applied before each convolution.
         init_scale: factor of the starting weights of the last convolution;
             :math:`1 / \sqrt{n}` for ``n`` blocks keeps the sum of them in range.
+        spatial_dims: 1, 2 or 3.
 
     Shape:
-        ``batch_shape + (input_channels, height, width)`` to ``batch_shape + (output_channels,
-        height, width)``.
+        ``batch_shape + (input_channels, *spatial)`` to ``batch_shape + (output_channels,
+        *spatial)``.
 
     Example:
         >>> import torch
@@ -89,16 +90,18 @@ class BottleneckBlock(nn.Module):
         kernel_size: int = 3,
         activation: str | Callable = "gelu",
         init_scale: float = 1.0,
+        spatial_dims: int = 2,
     ):
         super().__init__()
         self.activation = activation_function(activation)
         self.residual = input_channels == output_channels
+        dims = {"spatial_dims": spatial_dims}
         self.layers = nn.ModuleList(
             [
-                Conv(input_channels, hidden_channels, 1),
-                Conv(hidden_channels, hidden_channels, kernel_size),
-                Conv(hidden_channels, hidden_channels, kernel_size),
-                Conv(hidden_channels, output_channels, 1, init_scale=init_scale),
+                Conv(input_channels, hidden_channels, 1, **dims),
+                Conv(hidden_channels, hidden_channels, kernel_size, **dims),
+                Conv(hidden_channels, hidden_channels, kernel_size, **dims),
+                Conv(hidden_channels, output_channels, 1, init_scale=init_scale, **dims),
             ]
         )
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["logit_to_normal", "normal_to_logit"]
+__all__ = ["log_normal_cdf", "logit_to_normal", "normal_to_logit"]
 
 # where the asymptotic series of the hazard takes over
 FAR = 30.0
@@ -22,7 +22,7 @@ NEWTON_STEPS = 3
 
 def normal_to_logit(y: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return :math:`v = \operatorname{logit} \Phi(y)` and :math:`\log dv / dy`, elementwise."""
-    return _log_cdf(y) - _log_cdf(-y), _log_slope(y)
+    return log_normal_cdf(y) - log_normal_cdf(-y), _log_slope(y)
 
 
 def logit_to_normal(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,8 +62,6 @@ class _LogitToNormal(torch.autograd.Function):
 
 
 class _LogCDF(torch.autograd.Function):
-    r"""The function :math:`\log \Phi(y)`, whose derivative is right far out too."""
-
     generate_vmap_rule = True
 
     @staticmethod
@@ -80,19 +78,21 @@ class _LogCDF(torch.autograd.Function):
         return grad * _log_hazard(-y).exp()
 
 
-_log_cdf = _LogCDF.apply
+def log_normal_cdf(y: Tensor) -> Tensor:
+    r"""Return :math:`\log \Phi(y)`, whose derivative is right far out too."""
+    return _LogCDF.apply(y)
 
 
 def _log_slope(y: Tensor) -> Tensor:
     r"""Return :math:`\log dv / dy = \log (\phi(y) / (\Phi(y) \Phi(-y)))`."""
     size = y.abs()
-    return _log_hazard(size) - _log_cdf(size)
+    return _log_hazard(size) - log_normal_cdf(size)
 
 
 def _log_hazard(y: Tensor) -> Tensor:
     r"""Return :math:`\log (\phi(y) / \Phi(-y))` without cancellation far out."""
     near, far = y.clamp(max=FAR), y.clamp(min=FAR)
-    direct = -0.5 * near.square() - 0.5 * math.log(2.0 * math.pi) - _log_cdf(-near)
+    direct = -0.5 * near.square() - 0.5 * math.log(2.0 * math.pi) - log_normal_cdf(-near)
     # the asymptotic series, right to rounding beyond FAR
     u = far.reciprocal().square()
     series = u * (1.0 + u * (-3.0 + u * (15.0 - 105.0 * u)))

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import jax
 from jax import Array
+from jax.scipy.special import logsumexp
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
@@ -45,7 +47,17 @@ class MixtureConditional(Conditional):
         return self.num_components * (1 + self.component.num_params)
 
     def __call__(self, params: Array) -> Distribution:
+        logits, components = self._parts(params)
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits), self.component(components))
+
+    def log_tails(self, params: Array, x: Array) -> tuple[Array, Array]:
+        logits, components = self._parts(params)
+        log_weights = jax.nn.log_softmax(logits)
+        below, above = self.component.log_tails(components, x[..., None])
+        return logsumexp(log_weights + below, -1), logsumexp(log_weights + above, -1)
+
+    def _parts(self, params: Array) -> tuple[Array, Array]:
+        """The unnormalised log-weights, and the parameters of each component."""
         count = self.num_components
         shape = (*params.shape[:-1], count, self.component.num_params)
-        components = self.component(params[..., count:].reshape(shape))
-        return dist.MixtureSameFamily(dist.Categorical(logits=params[..., :count]), components)
+        return params[..., :count], params[..., count:].reshape(shape)

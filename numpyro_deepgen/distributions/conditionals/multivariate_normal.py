@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.linalg import solve_triangular
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
@@ -15,8 +16,32 @@ from .base import Conditional
 __all__ = ["LowRankNormalConditional", "MultivariateNormalConditional"]
 
 
+class _NormalVector(Conditional):
+    """The map :math:`x = m + L u` from noise, of the lower triangular factor of the covariance."""
+
+    def _factor(self, d: Distribution) -> Array:
+        return d.scale_tril
+
+    def to_noise(self, params: Array, x: Array) -> tuple[Array, Array]:
+        d = self(params)
+        factor, rest = self._factor(d), x - d.loc
+        factor = jnp.broadcast_to(factor, rest.shape + rest.shape[-1:])
+        u = solve_triangular(factor, rest[..., None], lower=True)[..., 0]
+        return u, -_log_diagonal(factor)
+
+    def from_noise(self, params: Array, u: Array) -> tuple[Array, Array]:
+        d = self(params)
+        factor = self._factor(d)
+        x = d.loc + (factor @ u[..., None])[..., 0]
+        return x, jnp.broadcast_to(_log_diagonal(factor), x.shape)
+
+
+def _log_diagonal(factor: Array) -> Array:
+    return jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1))
+
+
 @dataclass(frozen=True)
-class MultivariateNormalConditional(Conditional):
+class MultivariateNormalConditional(_NormalVector):
     r"""A normal vector :math:`N(m, L L^T)` of any covariance.
 
     The factor is :math:`L = \operatorname{diag}(s)\, (I + N)` with scales :math:`s` as of
@@ -56,7 +81,7 @@ class MultivariateNormalConditional(Conditional):
 
 
 @dataclass(frozen=True)
-class LowRankNormalConditional(Conditional):
+class LowRankNormalConditional(_NormalVector):
     r"""A normal vector :math:`N(m, \operatorname{diag}(s)^2 + W W^T)`.
 
     Args:
@@ -91,3 +116,6 @@ class LowRankNormalConditional(Conditional):
         scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
         factor = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
         return dist.LowRankMultivariateNormal(params[..., : self.dim], factor, scale**2)
+
+    def _factor(self, d: Distribution) -> Array:
+        return jnp.linalg.cholesky(d.covariance_matrix)

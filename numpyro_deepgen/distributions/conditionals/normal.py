@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 from jax import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
 from ..._numerics.checks import check_positive
+from ...ops.gaussianize import log_normal_cdf
 from ...ops.scales import bounded_scale, check_scale_range
+from ...ops.student_t import log_student_t_tails
 from .base import Conditional
 
 __all__ = ["NormalConditional", "StudentTConditional"]
@@ -44,6 +47,20 @@ class NormalConditional(Conditional):
         scale = bounded_scale(params[..., 1], self.min_scale, self.max_scale)
         return dist.Normal(params[..., 0], scale)
 
+    def log_tails(self, params: Array, x: Array) -> tuple[Array, Array]:
+        u, _ = self.to_noise(params, x)
+        return log_normal_cdf(u), log_normal_cdf(-u)
+
+    def to_noise(self, params: Array, x: Array) -> tuple[Array, Array]:
+        d = self(params)
+        u = (x - d.loc) / d.scale
+        return u, jnp.broadcast_to(-jnp.log(d.scale), u.shape)
+
+    def from_noise(self, params: Array, u: Array) -> tuple[Array, Array]:
+        d = self(params)
+        x = d.loc + d.scale * u
+        return x, jnp.broadcast_to(jnp.log(d.scale), x.shape)
+
 
 @dataclass(frozen=True)
 class StudentTConditional(Conditional):
@@ -73,3 +90,7 @@ class StudentTConditional(Conditional):
     def __call__(self, params: Array) -> Distribution:
         df = 1.0 + bounded_scale(params[..., 2]) * 9.0
         return dist.StudentT(df, params[..., 0], bounded_scale(params[..., 1], self.min_scale))
+
+    def log_tails(self, params: Array, x: Array) -> tuple[Array, Array]:
+        d = self(params)
+        return log_student_t_tails((x - d.loc) / d.scale, d.df)

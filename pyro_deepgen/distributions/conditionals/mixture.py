@@ -45,7 +45,17 @@ class MixtureConditional(Conditional):
         return self.num_components * (1 + self.component.num_params)
 
     def __call__(self, params: Tensor) -> Distribution:
+        logits, components = self._parts(params)
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits), self.component(components))
+
+    def log_tails(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, components = self._parts(params)
+        log_weights = logits.log_softmax(-1)
+        below, above = self.component.log_tails(components, x.unsqueeze(-1))
+        return (log_weights + below).logsumexp(-1), (log_weights + above).logsumexp(-1)
+
+    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """The unnormalised log-weights, and the parameters of each component."""
         count = self.num_components
         shape = (*params.shape[:-1], count, self.component.num_params)
-        components = self.component(params[..., count:].reshape(shape))
-        return dist.MixtureSameFamily(dist.Categorical(logits=params[..., :count]), components)
+        return params[..., :count], params[..., count:].reshape(shape)

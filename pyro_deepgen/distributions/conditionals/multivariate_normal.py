@@ -15,8 +15,31 @@ from .base import Conditional
 __all__ = ["LowRankNormalConditional", "MultivariateNormalConditional"]
 
 
+class _NormalVector(Conditional):
+    """The map :math:`x = m + L u` from noise, of the lower triangular factor of the covariance."""
+
+    def _factor(self, d: Distribution) -> Tensor:
+        return d.scale_tril
+
+    def to_noise(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        d = self(params)
+        factor, rest = self._factor(d), (x - d.loc).unsqueeze(-1)
+        u = torch.linalg.solve_triangular(factor, rest, upper=False).squeeze(-1)
+        return u, -_log_diagonal(factor).expand(u.shape)
+
+    def from_noise(self, params: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        d = self(params)
+        factor = self._factor(d)
+        x = d.loc + (factor @ u.unsqueeze(-1)).squeeze(-1)
+        return x, _log_diagonal(factor).expand(x.shape)
+
+
+def _log_diagonal(factor: Tensor) -> Tensor:
+    return factor.diagonal(dim1=-2, dim2=-1).log()
+
+
 @dataclass(frozen=True)
-class MultivariateNormalConditional(Conditional):
+class MultivariateNormalConditional(_NormalVector):
     r"""A normal vector :math:`N(m, L L^T)` of any covariance.
 
     The factor is :math:`L = \operatorname{diag}(s)\, (I + N)` with scales :math:`s` as of
@@ -55,7 +78,7 @@ class MultivariateNormalConditional(Conditional):
 
 
 @dataclass(frozen=True)
-class LowRankNormalConditional(Conditional):
+class LowRankNormalConditional(_NormalVector):
     r"""A normal vector :math:`N(m, \operatorname{diag}(s)^2 + W W^T)`.
 
     Args:
@@ -90,3 +113,6 @@ class LowRankNormalConditional(Conditional):
         scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
         factor = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
         return dist.LowRankMultivariateNormal(params[..., : self.dim], factor, scale**2)
+
+    def _factor(self, d: Distribution) -> Tensor:
+        return torch.linalg.cholesky(d.covariance_matrix)

@@ -7,7 +7,9 @@ from pyro.distributions import Distribution
 from torch import Tensor
 
 from ..._numerics.checks import check_positive
+from ...ops.gaussianize import log_normal_cdf
 from ...ops.scales import bounded_scale, check_scale_range
+from ...ops.student_t import log_student_t_tails
 from .base import Conditional
 
 __all__ = ["NormalConditional", "StudentTConditional"]
@@ -44,6 +46,20 @@ class NormalConditional(Conditional):
         scale = bounded_scale(params[..., 1], self.min_scale, self.max_scale)
         return dist.Normal(params[..., 0], scale)
 
+    def log_tails(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, _ = self.to_noise(params, x)
+        return log_normal_cdf(u), log_normal_cdf(-u)
+
+    def to_noise(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        d = self(params)
+        u = (x - d.loc) / d.scale
+        return u, -d.scale.log().expand(u.shape)
+
+    def from_noise(self, params: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        d = self(params)
+        x = d.loc + d.scale * u
+        return x, d.scale.log().expand(x.shape)
+
 
 @dataclass(frozen=True)
 class StudentTConditional(Conditional):
@@ -73,3 +89,7 @@ class StudentTConditional(Conditional):
     def __call__(self, params: Tensor) -> Distribution:
         df = 1.0 + bounded_scale(params[..., 2]) * 9.0
         return dist.StudentT(df, params[..., 0], bounded_scale(params[..., 1], self.min_scale))
+
+    def log_tails(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        d = self(params)
+        return log_student_t_tails((x - d.loc) / d.scale, d.df)
