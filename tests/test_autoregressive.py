@@ -29,7 +29,7 @@ def jacobian(b, fn, x) -> np.ndarray:
     """The derivatives of a function of one array, by the host."""
     if b.name == "numpyro":
         return b.numpy(b.jax.jit(b.jax.jacrev(fn))(x))
-    return b.numpy(b.torch.autograd.functional.jacobian(fn, x, vectorize=True))
+    return b.numpy(b.torch.autograd.functional.jacobian(fn, x))
 
 
 def dependence(b, network, size: int, **known) -> np.ndarray:

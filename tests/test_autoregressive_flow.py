@@ -66,10 +66,11 @@ def test_tails_of_student_t_variables(backend):
         slopes = backend.torch.autograd.grad(total(*leaves), leaves)
     slopes = [backend.numpy(slope) for slope in slopes]
     exact = -np.exp(stats.t.logpdf(t, df) - above)
-    known = exact > -1e3
-    np.testing.assert_allclose(slopes[0][known], exact[known], rtol=1e-8)
-    by_df = (np.log(stats.t.sf(t, df + 1e-4)) - np.log(stats.t.sf(t, df - 1e-4)))[:7, :4] / 2e-4
-    np.testing.assert_allclose(slopes[1][:7, :4], by_df, rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(slopes[0][1:], exact[1:], rtol=1e-8)
+    # where differences are exact enough
+    t, df = t[1:7, :4], df[1:7, :4]
+    by_df = (np.log(stats.t.sf(t, df + 1e-4)) - np.log(stats.t.sf(t, df - 1e-4))) / 2e-4
+    np.testing.assert_allclose(slopes[1][1:7, :4], by_df, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.compiles
@@ -78,7 +79,7 @@ def test_noise_of_conditionals(backend, case):
     """Both directions, the log-slopes by differences, and far out."""
     conditional, params = case.build(conditionals(backend)), params_of(backend, case, 4)
     u = np.array([-6.0, -1.0, 0.3, 6.0]).reshape((4, 1) + (1,) * len(case.event_shape))
-    u = backend.array(np.broadcast_to(u, (4, 4, *case.event_shape)))
+    u = backend.array(np.broadcast_to(u, (4, 4, *case.event_shape)).copy())
     x, log_slope = backend.run(conditional.from_noise, params, u)
     back, inverse_log_slope = backend.run(conditional.to_noise, params, backend.array(x))
     np.testing.assert_allclose(back, backend.numpy(u), atol=1e-9)
@@ -247,7 +248,7 @@ def test_others_are_refused_alike(both):
         c, found = conditionals(b), []
         cases = [
             b.make(b.D.made, (4,), c.BernoulliConditional(), (8,))(),
-            b.make(b.D.made, (4,), c.MixtureConditional(c.CategoricalConditional(3), 2), (8,))(),
+            b.make(b.D.made, (4,), c.MixtureConditional(c.BernoulliConditional(), 2), (8,))(),
             b.make(
                 *(b.D.made, (2, 4)),
                 c.MixtureConditional(c.MultivariateNormalConditional(2), 2),

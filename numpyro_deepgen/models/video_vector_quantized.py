@@ -14,8 +14,7 @@ from ..distributions.conditionals import (
     Conditional,
 )
 from ..nn import Conv
-from .top_down_pair import TopDownPair
-from .vector_quantized import VQVAE
+from .code_pair import CodePair
 from .video_codes import (
     UniformCodes,
     VideoCodeGenerator,
@@ -26,7 +25,7 @@ from .video_codes import (
 __all__ = ["VideoVQVAE"]
 
 
-class VideoVQVAE(VQVAE):
+class VideoVQVAE(CodePair):
     r"""A vector-quantised auto-encoder of videos, with a causal transformer over its codes.
 
     Encoder and decoder are residual networks of convolutions in time and space, perhaps with
@@ -109,8 +108,7 @@ class VideoVQVAE(VQVAE):
         )
         keys = random.split(rng_key, 4)
         prior = _prior_of(keys[0], prior, sizes, num_codes)
-        TopDownPair.__init__(
-            self,
+        super().__init__(
             VideoCodeGenerator(keys[1], sizes, num_codes, prior, float(commitment), codebook_decay),
             _decoder(keys[2], sizes, conditional),
             VideoCodeRecognition(keys[3], sizes),

@@ -11,8 +11,7 @@ from ..distributions.conditionals import (
     Conditional,
 )
 from ..nn import Conv
-from .top_down_pair import TopDownPair
-from .vector_quantized import VQVAE
+from .code_pair import CodePair
 from .video_codes import (
     UniformCodes,
     VideoCodeGenerator,
@@ -23,7 +22,7 @@ from .video_codes import (
 __all__ = ["VideoVQVAE"]
 
 
-class VideoVQVAE(VQVAE):
+class VideoVQVAE(CodePair):
     r"""A vector-quantised auto-encoder of videos, with a causal transformer over its codes.
 
     Encoder and decoder are residual networks of convolutions in time and space, perhaps with
@@ -100,8 +99,7 @@ class VideoVQVAE(VQVAE):
             input_range,
         )
         prior = _prior_of(prior, sizes, num_codes)
-        TopDownPair.__init__(
-            self,
+        super().__init__(
             VideoCodeGenerator(sizes, num_codes, prior, float(commitment), codebook_decay),
             _decoder(sizes, conditional),
             VideoCodeRecognition(sizes),
