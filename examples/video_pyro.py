@@ -201,7 +201,7 @@ def parse_args(argv=None):
     parser.add_argument("--num-codes", type=int, default=64)
     parser.add_argument("--code-dim", type=int, default=8)
     parser.add_argument("--channels", type=int, default=32)
-    parser.add_argument("--halvings", type=int, nargs=3, default=(1, 1, 1))
+    parser.add_argument("--halvings", type=int, nargs=3, default=(1, 2, 2))
     parser.add_argument("--num-heads", type=int, default=0, help="of axial attention")
     parser.add_argument("--codebook-decay", type=float, help="default: learned by gradients")
     parser.add_argument("--num-epochs", type=int, default=20)

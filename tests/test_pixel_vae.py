@@ -20,7 +20,8 @@ def restored(torch_backend):
 
 
 def images(b, num_rows: int, side: int = 4):
-    return b.array(digits("bits", num_rows)[:, None, 2 : 2 + side, 2 : 2 + side])
+    middle = slice(4 - side // 2, 4 + side // 2)
+    return b.array(digits("bits", num_rows)[:, None, middle, middle])
 
 
 def pixel_vae(b, latent_dim=1, side=4, **options):
@@ -103,6 +104,7 @@ def test_a_decoder_takes_particles_and_the_context(backend):
     assert whole == pytest.approx(10 * part, rel=1e-10 if backend.name == "pyro" else 0.4)
 
 
+@pytest.mark.usefixtures("restored")
 def test_elements_that_are_not_seen_are_so_in_training_alone(backend):
     pair, x = pixel_vae(backend, 2, decoder="pixel_cnn", kernel_size=3), images(backend, 4)
     values = {"z": backend.array(np.zeros((4, 2)))}
@@ -111,21 +113,12 @@ def test_elements_that_are_not_seen_are_so_in_training_alone(backend):
     )
 
     def score(**options):
-        with backend.torch.random.fork_rng() if backend.name == "pyro" else nothing():
-            return joint(backend, lambda: pair.model(x, **options), values)
+        return joint(backend, lambda: pair.model(x, **options), values)
 
     np.testing.assert_allclose(score(), exact.sum(), rtol=1e-10)
     assert abs(score(input_dropout=0.5) - exact.sum()) > 1e-3
     with pytest.raises(ValueError, match="input_dropout must be between 0 and 1"):
         score(input_dropout=1.0)
-
-
-class nothing:  # noqa: N801
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        pass
 
 
 def train(b, pair, x, num_steps: int, bound, **kwargs):
@@ -157,10 +150,11 @@ def test_remedies_against_collapse(backend32):
     def fresh(**options):
         return make(b, "pixel_vae", (1, 8, 8), 4, (4,), **{**PIXELS, "hidden_dim": 8, **options})
 
-    plain = train(b, fresh(), x, 400, bound(analytic=True))
-    kept = train(b, fresh(), x, 400, bound(free_bits=4.0, analytic=True))
-    blind = train(b, fresh(), x, 400, bound(analytic=True), input_dropout=0.7)
+    plain = train(b, fresh(), x, 300, bound(analytic=True))
+    kept = train(b, fresh(), x, 300, bound(free_bits=4.0, analytic=True))
+    blind = train(b, fresh(), x, 300, bound(analytic=True), input_dropout=0.7)
     rates = [divergence(b, pair, x) for pair in (plain, kept, blind)]
+    print("divergences", rates)
     assert rates[1] > 4.0 * 0.95 and rates[1] > rates[0] and rates[2] > rates[0] + 0.5
     committed = fresh(committed_rate=3.0, num_steps=3)
     infer = b.load("infer")
@@ -203,12 +197,12 @@ def test_colours(backend):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["MADE", "PixelCNN", "CausalTransformer"])
+@pytest.mark.parametrize("name", ["MADE", "PixelCNN"])
 def test_chains_over_a_continuous_context(backend, name):
     """The posterior of the context of a network, against sums over a grid."""
     conditional = conditionals(backend).BernoulliConditional()
     module = case_of(name).distribution(backend, (2, 3), conditional, context_dim=2)
-    module = backend.perturbed(module, 0.8)
+    module = backend.perturbed(module, 0.4)
     x = bits((2, 3))[[5, 22]]
 
     def model():
@@ -217,17 +211,18 @@ def test_chains_over_a_continuous_context(backend, name):
         with backend.plate("data", 2):
             backend.sample("x", module(z), obs=backend.array(x))
 
-    drawn = backend.nuts(model, 150, 400)["z"]
-    line = np.linspace(-5.0, 5.0, 61)
+    drawn = backend.nuts(model, 100, 200)["z"]
+    line = np.linspace(-8.0, 8.0, 81)
     grid = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
     scores = backend.score(module(backend.array(grid)[:, None]), x).sum(-1)
     weights = scores - 0.5 * np.square(grid).sum(-1)
     weights = np.exp(weights - logsumexp(weights))
     mean = weights @ grid
     spread = np.sqrt(weights @ np.square(grid - mean))
-    # correlated draws: errors as of a tenth of their number
-    assert (abs(drawn.mean(0) - mean) < 5 * spread / np.sqrt(40)).all()
-    assert abs(mean).max() > 0.05
+    # correlated draws: errors as of a quarter of their number
+    error = spread / np.sqrt(50)
+    assert (abs(drawn.mean(0) - mean) < 4 * error).all()
+    assert (abs(mean) > 4 * error).any()
 
 
 @pytest.mark.slow
@@ -238,10 +233,10 @@ def test_chains_over_the_latent_variables_of_a_pair(backend):
         z = backend.sample("z", pair.prior())
         backend.sample("x", pair.likelihood(z), obs=x[0])
 
-    drawn = backend.nuts(model, 150, 400)["z"][:, 0]
+    drawn = backend.nuts(model, 100, 200)["z"][:, 0]
     grid = np.linspace(-8.0, 8.0, 801)
     scores = backend.score(pair.likelihood(backend.array(grid[:, None])), x[0]) - 0.5 * grid**2
     weights = np.exp(scores - logsumexp(scores))
     mean = weights @ grid
     spread = np.sqrt(weights @ (grid - mean) ** 2)
-    assert abs(drawn.mean() - mean) < 5 * spread / np.sqrt(40)
+    assert abs(drawn.mean() - mean) < 4 * spread / np.sqrt(50)
