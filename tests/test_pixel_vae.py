@@ -123,11 +123,13 @@ def test_elements_that_are_not_seen_are_so_in_training_alone(backend):
 
 def train(b, pair, x, num_steps: int, bound, **kwargs):
     infer = b.load("infer")
-    options = {"args": (x,), "batch_size": 100, "learning_rate": 1e-2, "progress": False}
+    options = {"args": (x,), "batch_size": 50, "learning_rate": 2e-2, "progress": False}
     options |= {"loss": bound, "kwargs": {"size": len(x), **kwargs}}
     if b.name == "numpyro":
         result = infer.fit(b.key(), pair.model, pair.guide, num_steps, **options)
         return pair.with_params(result.params)
+    # another pair of the same name may have been trained before
+    b.pyro.clear_param_store()
     with b.torch.random.fork_rng():
         b.torch.manual_seed(0)
         infer.fit(pair.model, pair.guide, num_steps, **options)
@@ -143,23 +145,24 @@ def divergence(b, pair, x) -> float:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("restored")
-def test_remedies_against_collapse(backend32):
+def test_free_nats_keep_the_posterior_from_collapse(backend32):
     b = backend32
-    bound, x = b.load("infer").BetaELBO, images(b, 1000, 8)
+    bound, x, rates = b.load("infer").BetaELBO, images(b, 1000, 8), []
+    for free_bits in (0.0, 4.0):
+        pair = make(b, "pixel_vae", (1, 8, 8), 4, (4,), **{**PIXELS, "hidden_dim": 8})
+        pair = train(b, pair, x, 150, bound(free_bits=free_bits, analytic=True))
+        rates.append(divergence(b, pair, x))
+    # without them, the decoder does without the latent variables
+    assert rates[0] < 1.0 and rates[1] > 0.95 * 4.0
 
-    def fresh(**options):
-        return make(b, "pixel_vae", (1, 8, 8), 4, (4,), **{**PIXELS, "hidden_dim": 8, **options})
 
-    plain = train(b, fresh(), x, 300, bound(analytic=True))
-    kept = train(b, fresh(), x, 300, bound(free_bits=4.0, analytic=True))
-    blind = train(b, fresh(), x, 300, bound(analytic=True), input_dropout=0.7)
-    rates = [divergence(b, pair, x) for pair in (plain, kept, blind)]
-    print("divergences", rates)
-    assert rates[1] > 4.0 * 0.95 and rates[1] > rates[0] and rates[2] > rates[0] + 0.5
-    committed = fresh(committed_rate=3.0, num_steps=3)
-    infer = b.load("infer")
-    # at the start, as after training: the rate is that of the family
-    assert np.isfinite(loss(b, infer.BetaELBO(), committed, x[:10]))
+def test_a_committed_posterior_keeps_its_rate(backend):
+    pair, x = pixel_vae(backend, 2, committed_rate=3.0, num_steps=4), images(backend, 1)
+    q = pair.posterior(x[0])
+    z, log_prob = backend.draw_and_score(q, (4000,))
+    assert z.shape == (4000, 2, 4)
+    ratio = log_prob - backend.score(pair.prior(), z)
+    assert ratio.mean() > 3.0 - 4.0 * ratio.std() / np.sqrt(4000)
 
 
 def test_sizes_that_do_not_fit_are_refused_alike(both):
@@ -203,12 +206,12 @@ def test_chains_over_a_continuous_context(backend, name):
     conditional = conditionals(backend).BernoulliConditional()
     module = case_of(name).distribution(backend, (2, 3), conditional, context_dim=2)
     module = backend.perturbed(module, 0.4)
-    x = bits((2, 3))[[5, 22]]
+    x = bits((2, 3))[[5] * 20]
 
     def model():
         zeros = backend.array(np.zeros(2))
         z = backend.sample("z", backend.dist.Normal(zeros, 1.0).to_event(1))
-        with backend.plate("data", 2):
+        with backend.plate("data", 20):
             backend.sample("x", module(z), obs=backend.array(x))
 
     drawn = backend.nuts(model, 100, 200)["z"]

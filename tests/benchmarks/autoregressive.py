@@ -2,8 +2,9 @@
 
 Processor seconds of one thread. ``cached`` draws images with the cache; ``full`` is the time of one
 full pass times the number of positions; ``floor`` that of the network at four neighbours in the
-middle, with nothing kept or drawn, times a quarter of the number of positions; ``log_prob`` and ``network`` are one density
-and the pass of the network alone; ``step`` is a pass with its gradients.
+middle, with nothing kept or drawn, times a quarter of the number of positions; ``log_prob`` and
+``network`` are one density and the pass of the network alone; ``step`` is a pass with its
+gradients.
 
     OMP_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false \
         python tests/benchmarks/autoregressive.py --model pixel_cnn --host pyro
