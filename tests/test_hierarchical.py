@@ -170,7 +170,7 @@ def test_the_residual_divergence_is_that_of_normals(backend):
 def test_codes_have_the_loss_and_gradient_written_by_hand(torch_backend):
     b, torch = torch_backend, torch_backend.torch
     pair = b.perturbed(build(b, "VQVAE"), 0.2)
-    x, book = bits(b, "VQVAE", 7), pair.generator.codebooks[0]
+    x, book = bits(b, "VQVAE", 7), pair.generator.codebooks[0].weight
     loss = b.load("infer").BetaELBO().differentiable_loss(pair.model, pair.guide, x)
     ours = torch.autograd.grad(loss, list(pair.parameters()), allow_unused=True)
     # van den Oord et al. 2017, eq. 3
