@@ -1,5 +1,8 @@
 """Fixtures: a host in double or single precision, and a guard of the hosts' global settings."""
 
+import os
+import time
+
 import jax
 import numpyro
 import numpyro.distributions.distribution as numpyro_distribution
@@ -30,6 +33,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "numpyro" in item.name.lower() and (item.get_closest_marker("compiles") or costly(item)):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_setup(item):
+    """Leave out slow tests that would begin too late, where a time is set."""
+    until = os.environ.get("SLOW_TESTS_UNTIL")
+    if until and item.get_closest_marker("slow") and time.time() > float(until):
+        pytest.skip("out of time: SLOW_TESTS_UNTIL has passed")
 
 
 def costly(item) -> bool:
