@@ -30,7 +30,7 @@ def shaped(images, rows, args):
 def build(rng_key, images, args):
     """The pair of a model's name, its codebooks at vectors of training images."""
     shape, limits = shaped(images, images.train, args).shape[1:], (0, images.num_levels - 1)
-    options = {}
+    options = {"codebook_decay": args.codebook_decay}
     if images.num_levels > 2:
         options["conditional"] = DiscretizedLogisticConditional(*limits)
         options["input_range"] = limits
@@ -99,6 +99,7 @@ def parse_args(argv=None):
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
     parser.add_argument("--num-codes", type=int, default=64)
     parser.add_argument("--code-dim", type=int, default=8)
+    parser.add_argument("--codebook-decay", type=float, help="default: learned by gradients")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--halvings", type=int, default=1)
     parser.add_argument("--num-epochs", type=int, default=100)
