@@ -54,18 +54,18 @@ def bounds(b, model, guide, x, num_samples=200):
 def test_the_posterior_of_a_conjugate_model_is_found(backend, size):
     b, (model, guide) = backend, conjugate(backend)
     x = b.array(np.random.default_rng(0).standard_normal((5, 2)) * 1.5)
-    options = {"step_size": 0.05, "num_particles": 100, "clip_norm": None}
-    better = refined(b, model, guide, 200, args=(x,), kwargs={"size": size}, **options)
-    assert better.bounds.shape == (201,)
+    options = {"step_size": 0.05, "num_particles": 40, "clip_norm": None}
+    better = refined(b, model, guide, 60, args=(x,), kwargs={"size": size}, **options)
+    assert better.bounds.shape == (61,)
     # precision 1 + 1 / 0.25
     shift, log_scale = (b.numpy(part) for part in better.offsets["z"])
-    error = 0.45 / 100**0.5
+    error = 0.45 / 40**0.5
     np.testing.assert_allclose(shift, b.numpy(x) * 0.8, atol=5 * error)
     np.testing.assert_allclose(log_scale, np.log(0.2**0.5), atol=0.3)
     variance = 1.25
     evidence = -0.5 * (b.numpy(x) ** 2 / variance + np.log(2 * np.pi * variance)).sum(-1)
     gap = evidence - bounds(b, model, better, x, 2000)[0]
-    assert (gap < 0.15).all() and gap.mean() < 0.06
+    assert (gap < 0.3).all() and gap.mean() < 0.12
     assert (evidence - bounds(b, model, guide, x, 2000)[0] > 1.0).all()
 
 
