@@ -107,7 +107,7 @@ def test_any_pair_has_tighter_bounds(backend, name):
     x = digits("bits", 6)
     x = b.array(x[:, None] if of_images else x)
     before = b.named(pair)
-    better = refined(b, pair.model, pair.guide, 30, args=(x,), num_particles=50, step_size=0.05)
+    better = refined(b, pair.model, pair.guide, 20, args=(x,), num_particles=20, step_size=0.05)
     after = b.named(pair)
     for key, value in before.items():
         np.testing.assert_array_equal(after[key], value)

@@ -46,7 +46,8 @@ class TemperedELBO(ScheduledELBO):
         ...     loc, log_scale = (pyro.param(name, torch.tensor(0.0)) for name in ("loc", "log"))
         ...     pyro.sample("z", dist.Normal(loc, log_scale.exp()))
         >>> elbo = TemperedELBO(KLWarmup(100, start=0.1), num_particles=8)
-        >>> result = fit(model, guide, 300, loss=elbo, learning_rate=0.05, progress=False)
+        >>> options = {"learning_rate": 0.05, "keep": "last", "progress": False}
+        >>> result = fit(model, guide, 300, loss=elbo, **options)
         >>> abs(result.params["loc"].item() - 2.0) < 0.1
         True
 
