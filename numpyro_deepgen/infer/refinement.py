@@ -17,7 +17,7 @@ from .arguments import check_arguments, check_callables
 from .elbo.traces import scored_pair
 from .top_down import AtValue
 
-__all__ = ["RefinedGuide", "refine"]
+__all__ = ["RefinedGuide", "clipped", "refine"]
 
 
 class RefinedGuide:
@@ -130,8 +130,10 @@ def refine(
     def step(state: tuple[dict, dict], _) -> tuple[tuple[dict, dict], Array]:
         offsets, velocities = state
         value, gradients = jax.value_and_grad(bound)(offsets)
-        clipped = {k: _clipped(g, clip_norm, event_dims[k]) for k, g in gradients.items()}
-        velocities = jax.tree.map(lambda v, g: momentum * v + g, velocities, clipped)
+        for name, gradient in gradients.items():
+            dims = (0, *range(-event_dims[name], 0))
+            gradients[name] = clipped(gradient, clip_norm, dims)
+        velocities = jax.tree.map(lambda v, g: momentum * v + g, velocities, gradients)
         offsets = jax.tree.map(lambda o, v: o + step_size * v, offsets, velocities)
         return (offsets, velocities), value
 
@@ -192,10 +194,9 @@ def _bound(pair) -> Array:
     return sum(sign * site.log_prob.sum() for sign, site in sites)
 
 
-def _clipped(gradient: Array, clip_norm: float | None, event_dim: int) -> Array:
-    """The gradient of each datum, no longer than allowed."""
+def clipped(gradient: Array, clip_norm: float | None, dims: tuple[int, ...]) -> Array:
+    """The gradient of each datum, no longer over ``dims`` than allowed."""
     if clip_norm is None:
         return gradient
-    dims = (0, *range(gradient.ndim - event_dim, gradient.ndim))
     square = jnp.square(gradient).sum(dims, keepdims=True)
     return gradient * (clip_norm / jnp.sqrt(jnp.maximum(square, clip_norm**2)))

@@ -8,6 +8,7 @@ from jax import Array, lax
 from numpyro.distributions import Distribution
 
 from .._numerics.checks import check_positive, check_positive_int
+from ..infer.refinement import clipped
 from .base import ModelGuidePair, data_plate
 from .variational_autoencoder import VariationalAutoencoder
 
@@ -144,19 +145,13 @@ class SemiAmortized(ModelGuidePair):
 
         def step(carry, _):
             current, velocity = carry
-            velocity = self.momentum * velocity + self._clipped(jax.grad(bound)(current))
+            gradient = clipped(jax.grad(bound)(current), self.clip_norm, (-1,))
+            velocity = self.momentum * velocity + gradient
             return (current + self.step_size * velocity, velocity), None
 
         carry = (start, jnp.zeros_like(start))
         (last, _), _ = lax.scan(step, carry, None, length=self.num_steps)
         return last if self.second_order else first + lax.stop_gradient(last - start)
-
-    def _clipped(self, gradient: Array) -> Array:
-        """The gradient of each datum, no longer than allowed."""
-        if self.clip_norm is None:
-            return gradient
-        square = jnp.square(gradient).sum(-1, keepdims=True)
-        return gradient * (self.clip_norm / jnp.sqrt(jnp.maximum(square, self.clip_norm**2)))
 
 
 def _constant(tree):

@@ -15,7 +15,7 @@ from .arguments import check_arguments, check_callables
 from .elbo.traces import scored_pair
 from .top_down import AtValue
 
-__all__ = ["RefinedGuide", "refine"]
+__all__ = ["RefinedGuide", "clipped", "refine"]
 
 
 class RefinedGuide:
@@ -127,7 +127,7 @@ def refine(
             bounds.append(bound(offsets))
             gradients = torch.autograd.grad(bounds[-1], list(offsets.values()))
             for (name, site), gradient in zip(latent.items(), gradients, strict=True):
-                gradient = _clipped(gradient, clip_norm, site.fn.event_dim)
+                gradient = clipped(gradient, clip_norm, (0, *range(-site.fn.event_dim, 0)))
                 velocities[name] = momentum * velocities[name] + gradient
                 offsets[name] = offsets[name] + step_size * velocities[name]
     with torch.no_grad():
@@ -184,10 +184,9 @@ def _bound(pair) -> Tensor:
     return sum(sign * site.log_prob.sum() for sign, site in sites)
 
 
-def _clipped(gradient: Tensor, clip_norm: float | None, event_dim: int) -> Tensor:
-    """The gradient of each datum, no longer than allowed."""
+def clipped(gradient: Tensor, clip_norm: float | None, dims: tuple[int, ...]) -> Tensor:
+    """The gradient of each datum, no longer over ``dims`` than allowed."""
     if clip_norm is None:
         return gradient
-    dims = [0, *range(gradient.dim() - event_dim, gradient.dim())]
     square = gradient.square().sum(dims, keepdim=True)
     return gradient * (clip_norm / square.clamp(min=clip_norm**2).sqrt())

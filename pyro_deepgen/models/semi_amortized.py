@@ -6,6 +6,7 @@ from pyro.distributions import Distribution
 from torch import Tensor
 
 from .._numerics.checks import check_positive, check_positive_int
+from ..infer.refinement import clipped
 from .base import ModelGuidePair, data_plate
 from .variational_autoencoder import VariationalAutoencoder
 
@@ -113,7 +114,7 @@ class SemiAmortized(ModelGuidePair):
                     current.requires_grad_()
                 bound = self._bound(current, x, context, seed)
                 (gradient,) = torch.autograd.grad(bound, current, create_graph=through)
-                velocity = self.momentum * velocity + self._clipped(gradient)
+                velocity = self.momentum * velocity + clipped(gradient, self.clip_norm, (-1,))
                 current = current + self.step_size * velocity
                 if not through:
                     current = current.detach()
@@ -128,10 +129,3 @@ class SemiAmortized(ModelGuidePair):
             z = posterior.rsample((self.num_particles,))
         log_joint = self.prior(context).log_prob(z) + self.likelihood(z, context).log_prob(x)
         return (log_joint - posterior.log_prob(z)).mean(0).sum()
-
-    def _clipped(self, gradient: Tensor) -> Tensor:
-        """The gradient of each datum, no longer than allowed."""
-        if self.clip_norm is None:
-            return gradient
-        square = gradient.square().sum(-1, keepdim=True)
-        return gradient * (self.clip_norm / square.clamp(min=self.clip_norm**2).sqrt())
