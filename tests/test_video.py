@@ -131,8 +131,6 @@ def test_each_position_sees_one_of_every_earlier_slice(torch_backend):
 @pytest.mark.parametrize("kind", ["vector", "label", "image"])
 @GRIDS
 def test_steps_agree_with_one_pass(backend, grid, factors, kind):
-    if backend.name == "numpyro" and kind == "label":
-        pytest.skip("the label's path is the vector's")
     c = backend.load("distributions.conditionals").CategoricalConditional(3)
     options = {"factors": factors, "context_dim": 2, "context_kind": kind, "one_hot": True}
     module = density(backend, grid, c, **options)
