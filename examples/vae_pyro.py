@@ -29,7 +29,7 @@ def build(images, args):
     """The pair of a model's name."""
     train = images.shaped(images.train, args.of_images)
     shape, limits = train.shape[1:], (0, images.num_levels - 1)
-    options = {"network": args.network}
+    options = {"network": args.network, "init_data": train}
     if images.num_levels > 2:
         options["conditional"] = DiscretizedLogisticConditional(*limits)
         options["input_range"] = limits
@@ -46,7 +46,8 @@ def build(images, args):
     elif args.model in ("planar", "iaf", "sylvester"):
         hidden_dims = (args.hidden_dim,) if args.model == "iaf" else ()
         recipe, sizes = getattr(distributions, args.model), (args.num_transforms, hidden_dims)
-        options["posterior"] = recipe(dim, *sizes, context_dim=NUM_FEATURES)
+        extra = {"rank": min(args.rank, dim)} if args.model == "sylvester" else {}
+        options["posterior"] = recipe(dim, *sizes, context_dim=NUM_FEATURES, **extra)
     return vae(shape, dim, widths, **options)
 
 
@@ -152,6 +153,7 @@ def parse_args(argv=None):
     parser.add_argument("--hidden-dim", type=int, default=200)
     parser.add_argument("--num-components", type=int, default=500, help="of vamp")
     parser.add_argument("--num-transforms", type=int, default=8, help="of flow posteriors")
+    parser.add_argument("--rank", type=int, default=16, help="columns of sylvester's transforms")
     parser.add_argument("--num-epochs", type=int, default=100)
     parser.add_argument("--num-warmup-epochs", type=int, default=0, help="of the divergence")
     parser.add_argument("--batch-size", type=int, default=100)

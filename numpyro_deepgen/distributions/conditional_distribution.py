@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from numpyro.distributions import Distribution
 
@@ -27,6 +28,8 @@ class ConditionalDistribution(eqx.Module):
         event_shape: shape of the array of elements, ``()`` for one element.
         channels_first: whether the network gives images. ``event_shape`` is then ``(channels,
             *spatial)``, or just ``spatial`` of a conditional whose element holds the channels.
+        offset: what is added to the parameters of each element, shape ``event_shape +
+            (num_params,)``, and learned from there; None for nothing.
 
     Shape:
         The distribution has batch shape ``batch_shape`` and the event shape ``event_shape``
@@ -34,7 +37,7 @@ class ConditionalDistribution(eqx.Module):
 
     Raises:
         TypeError: if ``conditional`` is none.
-        ValueError: in use, if what the network gives does not fit.
+        ValueError: if ``offset`` has another shape; in use, if what the network gives does not fit.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -47,6 +50,7 @@ class ConditionalDistribution(eqx.Module):
     """
 
     network: Callable
+    offset: Array | None
     conditional: Conditional = eqx.field(static=True)
     event_shape: tuple[int, ...] = eqx.field(static=True)
     channels_first: bool = eqx.field(static=True)
@@ -57,6 +61,7 @@ class ConditionalDistribution(eqx.Module):
         conditional: Conditional,
         event_shape: Sequence[int] = (),
         channels_first: bool = False,
+        offset: np.ndarray | None = None,
     ):
         if not isinstance(conditional, Conditional):
             raise TypeError(
@@ -66,6 +71,13 @@ class ConditionalDistribution(eqx.Module):
         self.network, self.conditional = network, conditional
         self.event_shape = check_dims("event_shape", event_shape)
         self.channels_first = channels_first
+        expected = (*self.event_shape, conditional.num_params)
+        if offset is not None and np.shape(offset) != expected:
+            raise ValueError(
+                f"offset must have shape {expected}, got {np.shape(offset)}; pass the parameters "
+                "of each element, for example those of conditional.marginal_params."
+            )
+        self.offset = None if offset is None else jnp.asarray(offset, float)
 
     def features(self, inputs: Array, context: Array | None = None) -> Array:
         """What the network makes of the inputs: all parameters."""
@@ -73,7 +85,10 @@ class ConditionalDistribution(eqx.Module):
 
     def distribution(self, features: Array) -> Distribution:
         """The distribution with these parameters."""
-        return self.conditional(self._by_element(features)).to_event(len(self.event_shape))
+        params = self._by_element(features)
+        if self.offset is not None:
+            params = params + self.offset
+        return self.conditional(params).to_event(len(self.event_shape))
 
     def __call__(self, inputs: Array, context: Array | None = None) -> Distribution:
         """Return the distribution given inputs, and a context that the network takes too."""

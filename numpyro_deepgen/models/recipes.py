@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
+import numpy as np
 from jax import Array
 
 from .._numerics.checks import check_dims, check_positive_int
@@ -28,6 +29,7 @@ def vae(
     network: str = "dense",
     activation: str | Callable | None = None,
     input_range: tuple[float, float] | None = None,
+    init_data: np.ndarray | Array | None = None,
     rank: int = 4,
     name: str | None = None,
 ) -> VariationalAutoencoder:
@@ -50,6 +52,8 @@ def vae(
         activation: activation of the networks, default ``'tanh'``, and ``'elu'`` of convolutional
             ones; gated ones have none but in their dense layers.
         input_range: lowest and highest entry of the data, which the encoder rescales to [-1, 1].
+        init_data: data, shape ``(N,) + event_shape``, from which the decoder starts: each element
+            from those of its place alone, as Burda et al. 2016 did. None for no such start.
         rank: of ``'low_rank'``.
         name: prefix of the names of the parameters.
 
@@ -78,7 +82,7 @@ def vae(
     keys = jax.random.split(rng_key)
     encoder = make_encoder(keys[0], networks, inputs, hidden_dims, family, input_range)
     decoder = make_decoder(
-        keys[1], networks, (latent_dim,), event_shape, hidden_dims[::-1], conditional
+        keys[1], networks, (latent_dim,), event_shape, hidden_dims[::-1], conditional, init_data
     )
     prior = StandardNormal(latent_dim) if prior is None else prior
     return VariationalAutoencoder(encoder, decoder, prior, name)
@@ -95,6 +99,7 @@ def stacked_vae(
     network: str = "dense",
     activation: str | Callable | None = None,
     input_range: tuple[float, float] | None = None,
+    init_data: np.ndarray | Array | None = None,
     name: str | None = None,
 ) -> StackedAutoencoder:
     """An auto-encoder with layers of normal latent variables, by networks of vectors.
@@ -113,6 +118,8 @@ def stacked_vae(
         network: ``'dense'`` or ``'gated'``.
         activation: activation of dense networks, default ``'tanh'``.
         input_range: lowest and highest entry of the data, which the encoder rescales to [-1, 1].
+        init_data: data, shape ``(N,) + event_shape``, from which the decoder starts: each element
+            from those of its place alone, as Burda et al. 2016 did. None for no such start.
         name: prefix of the names of the parameters.
 
     Raises:
@@ -148,7 +155,8 @@ def stacked_vae(
         inputs = below + (family.event_shape if family else ())
         limits, posterior = None if level else input_range, (NormalConditional(), (dim,))
         encoders.append(make_encoder(keys[level, 0], networks, inputs, widths, posterior, limits))
-        decoders.append(make_decoder(keys[level, 1], networks, (dim,), below, widths[::-1], family))
+        sizes = networks, (dim,), below, widths[::-1], family, None if level else init_data
+        decoders.append(make_decoder(keys[level, 1], *sizes))
         below = (dim,)
     prior = StandardNormal(latent_dims[-1]) if prior is None else prior
     return StackedAutoencoder(encoders, decoders, prior, name)
@@ -167,6 +175,7 @@ def delta_vae(
     network: str = "dense",
     activation: str | Callable | None = None,
     input_range: tuple[float, float] | None = None,
+    init_data: np.ndarray | Array | None = None,
     name: str | None = None,
 ) -> VariationalAutoencoder:
     r"""A variational auto-encoder whose posterior cannot collapse to its prior.
@@ -188,6 +197,8 @@ def delta_vae(
         network: kind of the networks, as of :func:`vae`.
         activation: their activation, as of :func:`vae`.
         input_range: lowest and highest entry of the data, which the encoder rescales to [-1, 1].
+        init_data: data, shape ``(N,) + event_shape``, from which the decoder starts: each element
+            from those of its place alone, as Burda et al. 2016 did. None for no such start.
         name: prefix of the names of the parameters.
 
     Example:
@@ -210,6 +221,6 @@ def delta_vae(
     keys = jax.random.split(rng_key)
     encoder = make_encoder(keys[0], networks, inputs, hidden_dims, family, input_range)
     decoder = make_decoder(
-        keys[1], networks, latent_shape, event_shape, hidden_dims[::-1], conditional
+        keys[1], networks, latent_shape, event_shape, hidden_dims[::-1], conditional, init_data
     )
     return VariationalAutoencoder(encoder, decoder, prior, name)

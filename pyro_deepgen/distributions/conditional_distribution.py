@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class ConditionalDistribution(nn.Module):
         event_shape: shape of the array of elements, ``()`` for one element.
         channels_first: whether the network gives images. ``event_shape`` is then ``(channels,
             *spatial)``, or just ``spatial`` of a conditional whose element holds the channels.
+        offset: what is added to the parameters of each element, shape ``event_shape +
+            (num_params,)``, and learned from there; None for nothing.
 
     Shape:
         The distribution has batch shape ``batch_shape`` and the event shape ``event_shape``
@@ -33,7 +36,7 @@ class ConditionalDistribution(nn.Module):
 
     Raises:
         TypeError: if ``conditional`` is none.
-        ValueError: in use, if what the network gives does not fit.
+        ValueError: if ``offset`` has another shape; in use, if what the network gives does not fit.
 
     Example:
         >>> import torch
@@ -50,6 +53,7 @@ class ConditionalDistribution(nn.Module):
         conditional: Conditional,
         event_shape: Sequence[int] = (),
         channels_first: bool = False,
+        offset: np.ndarray | None = None,
     ):
         super().__init__()
         if not isinstance(conditional, Conditional):
@@ -60,6 +64,17 @@ class ConditionalDistribution(nn.Module):
         self.network, self.conditional = network, conditional
         self.event_shape = check_dims("event_shape", event_shape)
         self.channels_first = channels_first
+        expected = (*self.event_shape, conditional.num_params)
+        if offset is not None and np.shape(offset) != expected:
+            raise ValueError(
+                f"offset must have shape {expected}, got {np.shape(offset)}; pass the parameters "
+                "of each element, for example those of conditional.marginal_params."
+            )
+        self.offset = (
+            None
+            if offset is None
+            else nn.Parameter(torch.tensor(offset, dtype=torch.get_default_dtype()))
+        )
 
     def features(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
         """What the network makes of the inputs: all parameters."""
@@ -67,7 +82,10 @@ class ConditionalDistribution(nn.Module):
 
     def distribution(self, features: Tensor) -> Distribution:
         """The distribution with these parameters."""
-        return self.conditional(self._by_element(features)).to_event(len(self.event_shape))
+        params = self._by_element(features)
+        if self.offset is not None:
+            params = params + self.offset
+        return self.conditional(params).to_event(len(self.event_shape))
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> Distribution:
         """Return the distribution given inputs, and a context that the network takes too."""

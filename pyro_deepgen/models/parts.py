@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .._numerics.checks import check_choice, check_positive_int
+from .._numerics.marginals import check_init_data
 from ..distributions import AmortizedFlow, ConditionalDistribution, Flow
 from ..distributions.conditionals import (
     BernoulliConditional,
@@ -113,19 +114,27 @@ def make_decoder(
     event_shape: tuple[int, ...],
     hidden_dims: Sequence[int],
     conditional: Conditional | None,
+    init_data=None,
 ) -> ConditionalDistribution:
     """What maps latent variables to the distribution of a datum.
 
+    With data, each element starts from those of its place.
+
     Raises:
-        ValueError: if a convolutional network is to give elements that are no numbers.
+        ValueError: if a convolutional network is to give elements that are no numbers, or the data
+            have another shape.
     """
     conditional = BernoulliConditional() if conditional is None else conditional
+    offset = None
+    if init_data is not None:
+        shape = (*event_shape, *conditional.event_shape)
+        offset = conditional.marginal_params(check_init_data(init_data, shape))
     size = math.prod(latent_shape) + networks.context_dim
     if not networks.of_images:
         count = math.prod(event_shape) * conditional.num_params
         dense = networks.dense(size, count, hidden_dims)
         network = FlatInputs(dense, len(latent_shape))
-        return ConditionalDistribution(network, conditional, event_shape)
+        return ConditionalDistribution(network, conditional, event_shape, offset=offset)
     if conditional.event_shape:
         raise ValueError(
             f"conditional must be that of a number for a {networks.kind} network, got "
@@ -136,4 +145,4 @@ def make_decoder(
     network = ImageDecoder(size, image_shape, hidden_dims, **networks.options)
     if len(latent_shape) > 1:
         network = FlatInputs(network, len(latent_shape))
-    return ConditionalDistribution(network, conditional, event_shape, channels_first=True)
+    return ConditionalDistribution(network, conditional, event_shape, True, offset)

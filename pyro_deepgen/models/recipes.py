@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from .._numerics.checks import check_dims, check_positive_int
 from ..distributions import AutoregressiveNormal, Flow, StandardNormal
@@ -25,6 +26,7 @@ def vae(
     network: str = "dense",
     activation: str | Callable | None = None,
     input_range: tuple[float, float] | None = None,
+    init_data: np.ndarray | Tensor | None = None,
     rank: int = 4,
     name: str | None = None,
 ) -> VariationalAutoencoder:
@@ -46,6 +48,8 @@ def vae(
         activation: activation of the networks, default ``'tanh'``, and ``'elu'`` of convolutional
             ones; gated ones have none but in their dense layers.
         input_range: lowest and highest entry of the data, which the encoder rescales to [-1, 1].
+        init_data: data, shape ``(N,) + event_shape``, from which the decoder starts: each element
+            from those of its place alone, as Burda et al. 2016 did. None for no such start.
         rank: of ``'low_rank'``.
         name: prefix of the names of the parameters.
 
@@ -70,7 +74,8 @@ def vae(
     inputs = event_shape + (conditional.event_shape if conditional else ())
     hidden_dims = check_dims("hidden_dims", hidden_dims)
     encoder = make_encoder(networks, inputs, hidden_dims, family, input_range)
-    decoder = make_decoder(networks, (latent_dim,), event_shape, hidden_dims[::-1], conditional)
+    sizes = (latent_dim,), event_shape, hidden_dims[::-1]
+    decoder = make_decoder(networks, *sizes, conditional, init_data)
     prior = StandardNormal(latent_dim) if prior is None else prior
     return VariationalAutoencoder(encoder, decoder, prior, name)
 
@@ -85,6 +90,7 @@ def stacked_vae(
     network: str = "dense",
     activation: str | Callable | None = None,
     input_range: tuple[float, float] | None = None,
+    init_data: np.ndarray | Tensor | None = None,
     name: str | None = None,
 ) -> StackedAutoencoder:
     """An auto-encoder with layers of normal latent variables, by networks of vectors.
@@ -102,6 +108,8 @@ def stacked_vae(
         network: ``'dense'`` or ``'gated'``.
         activation: activation of dense networks, default ``'tanh'``.
         input_range: lowest and highest entry of the data, which the encoder rescales to [-1, 1].
+        init_data: data, shape ``(N,) + event_shape``, from which the decoder starts: each element
+            from those of its place alone, as Burda et al. 2016 did. None for no such start.
         name: prefix of the names of the parameters.
 
     Raises:
@@ -134,7 +142,8 @@ def stacked_vae(
         inputs = below + (family.event_shape if family else ())
         limits, posterior = None if level else input_range, (NormalConditional(), (dim,))
         encoders.append(make_encoder(networks, inputs, widths, posterior, limits))
-        decoders.append(make_decoder(networks, (dim,), below, widths[::-1], family))
+        sizes = (dim,), below, widths[::-1], family, None if level else init_data
+        decoders.append(make_decoder(networks, *sizes))
         below = (dim,)
     prior = StandardNormal(latent_dims[-1]) if prior is None else prior
     return StackedAutoencoder(encoders, decoders, prior, name)
@@ -152,6 +161,7 @@ def delta_vae(
     network: str = "dense",
     activation: str | Callable | None = None,
     input_range: tuple[float, float] | None = None,
+    init_data: np.ndarray | Tensor | None = None,
     name: str | None = None,
 ) -> VariationalAutoencoder:
     r"""A variational auto-encoder whose posterior cannot collapse to its prior.
@@ -172,6 +182,8 @@ def delta_vae(
         network: kind of the networks, as of :func:`vae`.
         activation: their activation, as of :func:`vae`.
         input_range: lowest and highest entry of the data, which the encoder rescales to [-1, 1].
+        init_data: data, shape ``(N,) + event_shape``, from which the decoder starts: each element
+            from those of its place alone, as Burda et al. 2016 did. None for no such start.
         name: prefix of the names of the parameters.
 
     Example:
@@ -190,5 +202,6 @@ def delta_vae(
     inputs = event_shape + (conditional.event_shape if conditional else ())
     hidden_dims = check_dims("hidden_dims", hidden_dims)
     encoder = make_encoder(networks, inputs, hidden_dims, family, input_range)
-    decoder = make_decoder(networks, latent_shape, event_shape, hidden_dims[::-1], conditional)
+    sizes = latent_shape, event_shape, hidden_dims[::-1]
+    decoder = make_decoder(networks, *sizes, conditional, init_data)
     return VariationalAutoencoder(encoder, decoder, prior, name)

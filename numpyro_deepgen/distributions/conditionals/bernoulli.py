@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from jax import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
+from ..._numerics.marginals import log_odds
 from .base import Conditional
 
 __all__ = ["BernoulliConditional"]
@@ -27,3 +29,6 @@ class BernoulliConditional(Conditional):
 
     def __call__(self, params: Array) -> Distribution:
         return dist.Bernoulli(logits=params[..., 0])
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        return log_odds(x)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from jax import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
 from ..._numerics.checks import check_positive_int
+from ..._numerics.marginals import class_log_probs
 from .base import Conditional
 
 __all__ = ["CategoricalConditional"]
@@ -36,3 +38,6 @@ class CategoricalConditional(Conditional):
 
     def __call__(self, params: Array) -> Distribution:
         return dist.Categorical(logits=params)
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        return class_log_probs(x, self.num_classes)

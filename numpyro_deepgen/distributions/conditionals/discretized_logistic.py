@@ -1,12 +1,15 @@
 """Whole numbers in a range."""
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from numpyro.distributions import Distribution
 
 from ..._numerics.checks import check_levels, check_positive_int
+from ..._numerics.marginals import by_quantiles, location_and_raw_scale
 from ...ops.scales import bounded_scale
 from ..discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from .base import Conditional
@@ -48,6 +51,10 @@ class DiscretizedLogisticConditional(Conditional):
     def __call__(self, params: Array) -> Distribution:
         scale = bounded_scale(params[..., 1], MIN_SCALE)
         return DiscretizedLogistic(params[..., 0], scale, self.low, self.high)
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        x = 2.0 * (x - self.low) / (self.high - self.low) - 1.0
+        return location_and_raw_scale(x, MIN_SCALE, factor=math.sqrt(3.0) / math.pi)
 
 
 @dataclass(frozen=True)
@@ -106,3 +113,16 @@ class DiscretizedLogisticMixtureConditional(Conditional):
             self.low,
             self.high,
         )
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        count, channels = self.num_components, self.channels
+        component = DiscretizedLogisticConditional(self.low, self.high)
+        if channels == 1:
+            return MixtureConditional(component, count).marginal_params(x)
+        # (..., channels, components, 2): locations, then scales, then no coefficients
+        parts = by_quantiles(x, count, component.marginal_params)
+        parts = np.moveaxis(parts, -3, -1).reshape(*parts.shape[:-3], count, 2 * channels)
+        rest = np.zeros((*parts.shape[:-1], channels * (channels - 1) // 2))
+        parts = np.concatenate([parts, rest], -1)
+        logits = np.zeros(parts.shape[:-1])
+        return np.concatenate([logits, parts.reshape(*logits.shape[:-1], -1)], -1)

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
 from ..._numerics.checks import check_positive_int
+from ..._numerics.marginals import by_quantiles
 from .base import Conditional
 
 __all__ = ["MixtureConditional"]
@@ -49,6 +51,12 @@ class MixtureConditional(Conditional):
     def __call__(self, params: Array) -> Distribution:
         logits, components = self._parts(params)
         return dist.MixtureSameFamily(dist.Categorical(logits=logits), self.component(components))
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        # equal weights, each component at its share of the sorted numbers
+        parts = by_quantiles(x, self.num_components, self.component.marginal_params)
+        logits = np.zeros(parts.shape[:-1])
+        return np.concatenate([logits, parts.reshape(*logits.shape[:-1], -1)], -1)
 
     def log_tails(self, params: Array, x: Array) -> tuple[Array, Array]:
         logits, components = self._parts(params)

@@ -1,13 +1,16 @@
 """Real numbers."""
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
 from ..._numerics.checks import check_positive
+from ..._numerics.marginals import location_and_raw_scale
 from ...ops.gaussianize import log_normal_cdf
 from ...ops.scales import bounded_scale, check_scale_range
 from ...ops.student_t import log_student_t_tails
@@ -46,6 +49,9 @@ class NormalConditional(Conditional):
     def __call__(self, params: Array) -> Distribution:
         scale = bounded_scale(params[..., 1], self.min_scale, self.max_scale)
         return dist.Normal(params[..., 0], scale)
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        return location_and_raw_scale(x, self.min_scale, self.max_scale)
 
     def log_tails(self, params: Array, x: Array) -> tuple[Array, Array]:
         u, _ = self.to_noise(params, x)
@@ -90,6 +96,11 @@ class StudentTConditional(Conditional):
     def __call__(self, params: Array) -> Distribution:
         df = 1.0 + bounded_scale(params[..., 2]) * 9.0
         return dist.StudentT(df, params[..., 0], bounded_scale(params[..., 1], self.min_scale))
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        # ten degrees of freedom, as where the parameter is 0
+        params = location_and_raw_scale(x, self.min_scale, factor=math.sqrt(0.8))
+        return np.concatenate([params, np.zeros_like(params[..., :1])], -1)
 
     def log_tails(self, params: Array, x: Array) -> tuple[Array, Array]:
         d = self(params)

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from pyro.distributions import Distribution
 from torch import Tensor
@@ -45,6 +46,23 @@ class Conditional(ABC):
         Args:
             params: any real numbers, shape ``batch_shape + (num_params,)``.
         """
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        """Return parameters by which an element starts from the data of its own place.
+
+        Args:
+            x: data, shape ``(N,) + shape + event_shape``.
+
+        Returns:
+            Shape ``shape + (num_params,)``.
+
+        Raises:
+            ValueError: if the family has no such start.
+        """
+        raise ValueError(
+            f"conditional must be a family that can start from data, got {self!r}; leave out "
+            "init_data."
+        )
 
     def log_tails(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return :math:`\log F(x)` and :math:`\log (1 - F(x))` of a number.

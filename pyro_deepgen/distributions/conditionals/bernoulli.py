@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from pyro import distributions as dist
 from pyro.distributions import Distribution
 from torch import Tensor
 
+from ..._numerics.marginals import log_odds
 from .base import Conditional
 
 __all__ = ["BernoulliConditional"]
@@ -27,3 +29,6 @@ class BernoulliConditional(Conditional):
 
     def __call__(self, params: Tensor) -> Distribution:
         return dist.Bernoulli(logits=params[..., 0])
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        return log_odds(x)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from pyro import distributions as dist
 from pyro.distributions import Distribution
 from torch import Tensor
 
 from ..._numerics.checks import check_positive_int
+from ..._numerics.marginals import class_log_probs
 from .base import Conditional
 
 __all__ = ["CategoricalConditional"]
@@ -36,3 +38,6 @@ class CategoricalConditional(Conditional):
 
     def __call__(self, params: Tensor) -> Distribution:
         return dist.Categorical(logits=params)
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        return class_log_probs(x, self.num_classes)

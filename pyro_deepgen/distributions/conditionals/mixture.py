@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from pyro import distributions as dist
 from pyro.distributions import Distribution
 from torch import Tensor
 
 from ..._numerics.checks import check_positive_int
+from ..._numerics.marginals import by_quantiles
 from .base import Conditional
 
 __all__ = ["MixtureConditional"]
@@ -47,6 +49,12 @@ class MixtureConditional(Conditional):
     def __call__(self, params: Tensor) -> Distribution:
         logits, components = self._parts(params)
         return dist.MixtureSameFamily(dist.Categorical(logits=logits), self.component(components))
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        # equal weights, each component at its share of the sorted numbers
+        parts = by_quantiles(x, self.num_components, self.component.marginal_params)
+        logits = np.zeros(parts.shape[:-1])
+        return np.concatenate([logits, parts.reshape(*logits.shape[:-1], -1)], -1)
 
     def log_tails(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         logits, components = self._parts(params)

@@ -1,12 +1,15 @@
 """Real numbers."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 from pyro import distributions as dist
 from pyro.distributions import Distribution
 from torch import Tensor
 
 from ..._numerics.checks import check_positive
+from ..._numerics.marginals import location_and_raw_scale
 from ...ops.gaussianize import log_normal_cdf
 from ...ops.scales import bounded_scale, check_scale_range
 from ...ops.student_t import log_student_t_tails
@@ -45,6 +48,9 @@ class NormalConditional(Conditional):
     def __call__(self, params: Tensor) -> Distribution:
         scale = bounded_scale(params[..., 1], self.min_scale, self.max_scale)
         return dist.Normal(params[..., 0], scale)
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        return location_and_raw_scale(x, self.min_scale, self.max_scale)
 
     def log_tails(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         u, _ = self.to_noise(params, x)
@@ -89,6 +95,11 @@ class StudentTConditional(Conditional):
     def __call__(self, params: Tensor) -> Distribution:
         df = 1.0 + bounded_scale(params[..., 2]) * 9.0
         return dist.StudentT(df, params[..., 0], bounded_scale(params[..., 1], self.min_scale))
+
+    def marginal_params(self, x: np.ndarray) -> np.ndarray:
+        # ten degrees of freedom, as where the parameter is 0
+        params = location_and_raw_scale(x, self.min_scale, factor=math.sqrt(0.8))
+        return np.concatenate([params, np.zeros_like(params[..., :1])], -1)
 
     def log_tails(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         d = self(params)

@@ -10,18 +10,27 @@ from ._parameters import Parameters, as_array, as_tensor
 
 __all__ = ["NamedOptimizer"]
 
+FUSED = ("cpu", "cuda")
+
+
+def adam(values: list[Tensor], rate: float) -> torch.optim.Optimizer:
+    """Adam, whose step is one call for all parameters where the framework has it."""
+    fused = all(value.is_floating_point() and value.device.type in FUSED for value in values)
+    return torch.optim.Adam(values, rate, fused=fused)
+
 
 class NamedOptimizer:
     """An optimiser that parameters may join and leave.
 
     Args:
-        factory: function of parameters and rate that gives a ``torch.optim.Optimizer``.
+        factory: function of parameters and rate that gives a ``torch.optim.Optimizer``, or None for
+            Adam.
         parameters: what to optimise.
     """
 
-    def __init__(self, factory: Callable, parameters: Parameters):
+    def __init__(self, factory: Callable | None, parameters: Parameters):
         self._parameters = parameters
-        self._optimizer = factory(list(parameters.values.values()), 1e-3)
+        self._optimizer = (factory or adam)(list(parameters.values.values()), 1e-3)
         if not isinstance(self._optimizer, torch.optim.Optimizer):
             raise TypeError(
                 "optimizer must give an optimiser of the host's framework, got "

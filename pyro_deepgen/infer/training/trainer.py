@@ -72,7 +72,7 @@ class SVITrainer:
                 "guide must have parameters to train, got none; pass a guide with at least one."
             )
         self._optimizer_name = "Adam" if optimizer is None else _name(optimizer)
-        self._optimizer = NamedOptimizer(optimizer or torch.optim.Adam, self.parameters)
+        self._optimizer = NamedOptimizer(optimizer, self.parameters)
         self._device = next(iter(self.parameters.values.values())).device
         self._of_guide = self._met_by_guide()
         self._seed = _draw_seed()
