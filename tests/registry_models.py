@@ -31,6 +31,7 @@ class PairCase:
         latent: name of its lowest latent site.
         quick: whether the default tests train it on Pyro.
         learning_rate: of that training.
+        starts_near: whether it starts so near to the data that there is less to learn.
     """
 
     covers: str
@@ -42,6 +43,7 @@ class PairCase:
     latent: str = "z"
     quick: bool = False
     learning_rate: float = 5e-3
+    starts_near: bool = False
 
     def __str__(self) -> str:
         return f"{self.covers}-{self.variant}" if self.variant else self.covers
@@ -102,6 +104,18 @@ def _images(b):
     return _vae(3, (1, 8, 8), (4, 6), input_range=(0, 16), **options)(b)
 
 
+def _from_data(network: str, shape, hidden_dims, conditional, **options) -> Callable:
+    """A pair whose decoder starts from the digits themselves."""
+
+    def build(b):
+        x, (name, *numbers) = digits("levels").reshape(-1, *shape), conditional
+        family = getattr(b.load("distributions.conditionals"), name)(*numbers)
+        given = {"network": network, "conditional": family, "init_data": x}
+        return _vae(3, shape, hidden_dims, **given, **options)(b)
+
+    return build
+
+
 def _stacked(b):
     return b.make(b.load("models").stacked_vae, (8, 8), (4, 2), ((16,), (8,)))
 
@@ -154,6 +168,7 @@ def _pixel_vae(*args, **options) -> Callable:
 
 
 LEVELS = {"data": "levels"}
+LOGISTIC = ("DiscretizedLogisticConditional", 0, 16)
 PIXELS = {"channel": True, "learning_rate": 2e-2}
 
 PAIRS = [
@@ -173,6 +188,22 @@ PAIRS = [
         quick=True,
     ),
     PairCase("vae", _images, "convolutional-mixture", **LEVELS, channel=True),
+    PairCase(
+        "vae",
+        _from_data("dense", (8, 8), (16,), conditional=LOGISTIC, input_range=(0, 16)),
+        "from-data",
+        **LEVELS,
+        quick=True,
+        starts_near=True,
+    ),
+    PairCase(
+        "vae",
+        _from_data("convolutional", (1, 8, 8), (4, 6), conditional=LOGISTIC),
+        "convolutional-from-data",
+        **LEVELS,
+        channel=True,
+        starts_near=True,
+    ),
     PairCase("vae", _posterior("planar", 2, ()), "planar", quick=True),
     PairCase("vae", _posterior("iaf", 2, (8,)), "iaf"),
     PairCase(

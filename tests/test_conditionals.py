@@ -189,3 +189,83 @@ def test_jit_and_vmap_over_the_distribution(jax_backend, case):
     np.testing.assert_allclose(found, expected)
     draws = jax.jit(lambda d, k: d.sample(k, (3,)))(conditional(params), jax_backend.key())
     assert draws.shape == (3, 6, *case.event_shape)
+
+
+# draws by hand of (500, 2) elements, and the family's arguments
+MARGINALS = {
+    "BernoulliConditional": ((), lambda rng: rng.random((500, 2)) < (0.2, 0.9)),
+    "CategoricalConditional": ((4,), lambda rng: rng.binomial(3, (0.2, 0.7), (500, 2))),
+    "NormalConditional": ((), lambda rng: rng.normal((3.0, -1.0), (0.5, 2.0), (500, 2))),
+    "StudentTConditional": ((), lambda rng: rng.standard_t(10, (500, 2)) * (0.5, 2.0) + 3.0),
+    "DiscretizedLogisticConditional": (
+        (0, 16),
+        lambda rng: np.clip(rng.logistic((8, 4), 1.0, (500, 2)).round(), 0, 16),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MARGINALS)
+def test_elements_start_from_the_data_of_their_place(backend, name):
+    args, draw = MARGINALS[name]
+    x = np.asarray(draw(np.random.default_rng(0)), float)
+    conditional = getattr(backend.load("distributions.conditionals"), name)(*args)
+    params = conditional.marginal_params(x)
+    assert params.shape == (2, conditional.num_params)
+
+    def mean_score(params):
+        d, values = conditional(backend.array(params)), backend.array(x)
+        if backend.name == "numpyro" and name == "CategoricalConditional":
+            values = backend.jnp.asarray(x, int)
+        return backend.numpy(d.log_prob(values)).mean(0)
+
+    # no change of one parameter, up or down, explains the data much better
+    best = mean_score(params)
+    assert (best > mean_score(np.zeros_like(params)) - 1e-9).all()
+    for k in range(conditional.num_params):
+        for step in (-0.3, 0.3):
+            moved = params.copy()
+            moved[:, k] += step
+            assert (mean_score(moved) < best + 5e-3).all(), (k, step)
+
+
+def test_limited_scales_start_within_their_limits(backend):
+    c = backend.load("distributions.conditionals")
+    x = np.random.default_rng(0).normal(2.0, (0.3, 5.0, 0.0), (900, 3))
+    d = c.NormalConditional(0.1, 1.0)
+    found = backend.numpy(d(backend.array(d.marginal_params(x))).scale)
+    np.testing.assert_allclose(found, [x[:, 0].std(), 0.991, 0.109], rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_components_of_mixtures_start_apart(backend, channels):
+    c = backend.load("distributions.conditionals")
+    conditional = c.DiscretizedLogisticMixtureConditional(2, 0, 100, channels)
+    rng = np.random.default_rng(0)
+    low, high = (center + rng.integers(-3, 4, (300, channels)) for center in (20, 80))
+    x = rng.permutation(np.concatenate([low, high]))
+    params = conditional.marginal_params(x if channels > 1 else x[:, 0])
+    np.testing.assert_array_equal(params[:2], 0.0)
+    locs = params[2:].reshape(2, -1)[:, :channels]
+    np.testing.assert_allclose(locs, np.stack([low.mean(0), high.mean(0)]) / 50 - 1)
+    d, values = conditional(backend.array(params)), x if channels > 1 else x[:, 0]
+    scores = backend.numpy(d.log_prob(backend.array(values.astype(float))))
+    # of seven values, in one of two places
+    assert abs(scores.mean() / channels + np.log(14)) < 0.5
+
+
+def test_offsets_are_added_element_by_element(backend):
+    c, build = backend.load("distributions.conditionals"), backend.D.ConditionalDistribution
+    offset = np.arange(24.0).reshape(2, 3, 2, 2)
+    images = build(
+        lambda x: backend.array(np.zeros((5, 4, 3, 2))),
+        c.NormalConditional(),
+        (2, 3, 2),
+        True,
+        offset,
+    )
+    loc = backend.numpy(images(None).base_dist.loc)
+    np.testing.assert_allclose(loc, np.broadcast_to(offset[..., 0], (5, 2, 3, 2)))
+    with pytest.raises(ValueError, match=r"offset must have shape \(2, 3, 2, 2\), got \(2,\)"):
+        build(lambda x: x, c.NormalConditional(), (2, 3, 2), True, np.zeros(2))
+    with pytest.raises(ValueError, match="family that can start from data"):
+        c.MultivariateNormalConditional(2).marginal_params(np.zeros((4, 2)))
