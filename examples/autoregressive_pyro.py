@@ -3,7 +3,9 @@
 Levels are classes (bits: Bernoulli variables), and the log-likelihood of the validation images is
 exact: one pass of the network. Samples, and images of which the lower half is drawn given the upper
 one, are saved as pictures; with `--labels` (digits alone) a network is conditional on the
-class, and a row of samples of each is drawn. With `--checkpoint` a run that was cut goes on.
+class, and a row of samples of each is drawn. A MADE of several masks (`--num-masks`) is trained on
+one of its orders a step, and scored as the mixture of all. With `--checkpoint` a run that was cut
+goes on.
 
     python examples/autoregressive_pyro.py --model pixel_cnn --output results
 """
@@ -40,6 +42,14 @@ def load(args):
     return Images(rows[train], rows[valid], (8, 8), 17), labels
 
 
+def orders(images, args):
+    """The order of the positions, or with several masks of MADE as many random ones."""
+    if args.num_masks == 1:
+        return args.order
+    rng, size = np.random.default_rng(args.seed), images.sides[0] * images.sides[1]
+    return [rng.permutation(size) for _ in range(args.num_masks)]
+
+
 def build(images, args):
     """The distribution of a model's name."""
     conditional, options = BernoulliConditional(), {}
@@ -50,13 +60,13 @@ def build(images, args):
         options |= {"context_dim": 10, "context_kind": "label"}
     depth = "num_layers" if "lstm" in args.model else "num_blocks"
     if args.model == "made":
-        options["hidden_dims"] = (args.hidden_dim,)
+        options["hidden_dims"] = (args.hidden_dim,) * args.num_layers
     else:
         options |= {"hidden_dim": args.hidden_dim, depth: args.num_blocks}
     if args.model == "pixel_cnn_plus_plus":
         options["dropout"] = args.dropout
     recipe = getattr(distributions, args.model)
-    return recipe(images.sides, conditional, order=args.order, **options)
+    return recipe(images.sides, conditional, order=orders(images, args), **options)
 
 
 def guide(*args, **kwargs):
@@ -69,10 +79,14 @@ def train_module(module, train, valid, args):
     def model(x, labels=None, size=None, training=False):
         # dropout, where there is some, is for training alone
         density = pyro.module("density", module.train(training))
-        with pyro.plate("data", size, subsample=torch.arange(len(x))):
-            pyro.sample("x", density(labels), obs=x)
+        order_index = None
+        if training and args.num_masks > 1:
+            order_index = int(torch.randint(args.num_masks, ()))
+        with pyro.plate("data", size, subsample=torch.arange(len(x), device=x.device)):
+            pyro.sample("x", density(labels, order_index), obs=x)
 
     steps_per_epoch = len(train[0]) // args.batch_size
+    held_out = tuple(part[: args.num_held_out] for part in valid)
     result = fit(
         model,
         guide,
@@ -80,8 +94,8 @@ def train_module(module, train, valid, args):
         args=train,
         kwargs={"size": len(train[0]), "training": True},
         batch_size=args.batch_size,
-        held_out_args=valid,
-        held_out_kwargs={"size": len(valid[0])},
+        held_out_args=held_out,
+        held_out_kwargs={"size": len(held_out[0])},
         loss=Trace_ELBO(),
         learning_rate=args.learning_rate,
         evaluate_every=args.eval_every * steps_per_epoch,
@@ -98,34 +112,35 @@ def nats(module, x, labels=None):
     for start in range(0, len(x), 200):
         context = None if labels is None else labels[start : start + 200]
         with torch.no_grad():
-            parts.append(-module(context).log_prob(x[start : start + 200]).numpy())
+            parts.append(-module(context).log_prob(x[start : start + 200]).cpu().numpy())
     return np.concatenate(parts)
 
 
 def pictures(module, valid, args):
     """Samples, and images of which the lower half is drawn given the upper one."""
     x, labels = valid
-    mask = np.zeros(x.shape[1:], bool)
+    mask = torch.zeros(x.shape[1:], dtype=torch.bool)
     mask[: len(mask) // 2] = True
     few = None if labels is None else labels[:12]
-    given = module(few).expand((12,)).sample_given(torch.from_numpy(mask), x[:12], (5,)).value
+    given = module(few).expand((12,)).sample_given(mask, x[:12], (5,)).value
     found = {"inpaintings": torch.cat([x[None, :12], given.to(x.dtype)])}
     if args.labels:
-        found["samples_by_class"] = module(torch.arange(10)).sample((10,)).transpose(0, 1)
+        samples = module(torch.arange(10, device=x.device)).sample((10,))
+        found["samples_by_class"] = samples.transpose(0, 1)
     else:
         found["samples"] = module().sample((8, 8))
-    return {name: grid.numpy() for name, grid in found.items()}
+    return {name: grid.cpu().numpy() for name, grid in found.items()}
 
 
 def main(args):
     pyro.set_rng_seed(args.seed)
     pyro.clear_param_store()
     images, labels = load(args)
-    module = build(images, args)
+    module = build(images, args).to(args.device)
     parts = []
     for i, rows in enumerate((images.train, images.valid)):
-        x = torch.from_numpy(rows).reshape(-1, *images.sides)
-        parts.append((x, torch.from_numpy(labels[i])) if args.labels else (x,))
+        x = torch.as_tensor(rows, device=args.device).reshape(-1, *images.sides)
+        parts.append((x, torch.as_tensor(labels[i], device=args.device)) if args.labels else (x,))
     train, valid = parts
     result, module = train_module(module, train, valid, args)
     scores = nats(module, *valid)
@@ -154,19 +169,25 @@ def parse_args(argv=None):
     parser.add_argument("--order", default="raster", help="raster, reverse, snake or random")
     parser.add_argument("--hidden-dim", type=int, default=16)
     parser.add_argument("--num-blocks", type=int, default=7)
+    parser.add_argument("--num-layers", type=int, default=1, help="hidden layers of made")
+    parser.add_argument("--num-masks", type=int, default=1, help="random orders of made")
     parser.add_argument("--dropout", type=float, default=0.0, help="of pixel_cnn_plus_plus")
     parser.add_argument("--num-epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--eval-every", type=int, default=1, help="epochs between evaluations")
+    parser.add_argument("--num-held-out", type=int, help="images of an evaluation, default all")
     parser.add_argument("--checkpoint", help="file of the state of training")
     parser.add_argument("--output", help="folder of pictures and of the trained network")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--split-seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true")
     args = parser.parse_args(argv)
     if args.dropout and args.model != "pixel_cnn_plus_plus":
         parser.error(f"--dropout must be 0 for {args.model}; it is of pixel_cnn_plus_plus alone")
+    if args.model != "made" and (args.num_masks, args.num_layers) != (1, 1):
+        parser.error(f"--num-masks and --num-layers must be 1 for {args.model}; they are of made")
     if args.labels and args.data:
         parser.error("--labels must go without --data: files of images hold no labels")
     return args

@@ -47,7 +47,8 @@ def build(images, args):
 def train_pair(pair, images, args):
     """Train, keeping the parameters with the best bound on the validation images."""
     train, valid = (
-        torch.as_tensor(shaped(images, rows, args)) for rows in (images.train, images.valid)
+        torch.as_tensor(shaped(images, rows, args), device=args.device)
+        for rows in (images.train, images.valid)
     )
     steps_per_epoch = len(train) // args.batch_size
     warmup = args.num_warmup_epochs * steps_per_epoch
@@ -78,15 +79,15 @@ def pictures(pair, valid):
         "reconstructions": torch.stack([valid[:12], pair.reconstruct(valid[:12])]),
         "interpolations": pair.interpolate(valid[:6], valid[6:12], 12).swapaxes(0, 1),
     }
-    return {name: grid.numpy() for name, grid in found.items()}
+    return {name: grid.cpu().numpy() for name, grid in found.items()}
 
 
 def main(args):
     torch.manual_seed(args.seed)
     images = load_images(args.data)
-    pair = build(images, args)
+    pair = build(images, args).to(args.device)
     result = train_pair(pair, images, args)
-    valid = torch.as_tensor(shaped(images, images.valid, args))
+    valid = torch.as_tensor(shaped(images, images.valid, args), device=args.device)
     held_out = [(step, loss / len(valid)) for step, loss in result.evaluations]
     print(f"{args.model}: {len(images.train)} training images, {len(result.losses)} steps")
     print(f"bound on validation images {-min(loss for _, loss in held_out):.2f} nats")
@@ -118,6 +119,7 @@ def parse_args(argv=None):
     parser.add_argument("--checkpoint", help="file from which a run that was cut goes on")
     parser.add_argument("--output", help="folder for pictures and the trained pair")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--quiet", action="store_true")
     return parser.parse_args(argv)
 

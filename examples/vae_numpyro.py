@@ -109,7 +109,7 @@ def likelihood(rng_key, pair, params, valid, args):
     return combine(weights(valid, 20, 20)[1], *found, dims=valid[0].size)
 
 
-def pictures(rng_key, pair, valid):
+def pictures(rng_key, pair, valid, args):
     """Samples, reconstructions beside their originals, ways between images, and a grid."""
     keys, valid = jax.random.split(rng_key, 3), jnp.asarray(valid)
     found = {
@@ -119,7 +119,7 @@ def pictures(rng_key, pair, valid):
             pair.interpolate(valid[:6], valid[6:12], 12, rng_key=keys[2]), 0, 1
         ),
     }
-    if tuple(pair.prior().event_shape) == (2,):
+    if args.latent_dim == 2 and args.model != "vamp":
         found["manifold"] = pair.manifold(16)
     return {name: np.asarray(grid) for name, grid in found.items()}
 
@@ -145,7 +145,7 @@ def main(args):
         losses = result.losses / len(images.train)
         held_out = [(step, loss / len(valid)) for step, loss in result.evaluations]
         paths = [save_curve(output / "curve.png", losses, held_out)]
-        paths += save_pictures(output, pictures(keys[4], pair, valid), images)
+        paths += save_pictures(output, pictures(keys[4], pair, valid, args), images)
         io.save(output / "pair.safetensors", pair)
     return {"pair": pair, "fit": result, "nll": nll, "units": units, "paths": paths}
 

@@ -63,7 +63,7 @@ def bound_of(args, steps_per_epoch):
 def train_pair(pair, images, args):
     """Train, keeping the parameters with the best bound on the validation images."""
     train, valid = (
-        torch.as_tensor(images.shaped(rows, args.of_images))
+        torch.as_tensor(images.shaped(rows, args.of_images), device=args.device)
         for rows in (images.train, images.valid)
     )
     steps_per_epoch = len(train) // args.batch_size
@@ -107,26 +107,26 @@ def likelihood(pair, valid, args):
     return combine(weights(valid, 20, 20)[1], *found, dims=valid[0].numel())
 
 
-def pictures(pair, valid):
+def pictures(pair, valid, args):
     """Samples, reconstructions beside their originals, ways between images, and a grid."""
     found = {
         "samples": pair.sample(64, mean=True).reshape(8, 8, *valid.shape[1:]),
         "reconstructions": torch.stack([valid[:12], pair.reconstruct(valid[:12])]),
         "interpolations": pair.interpolate(valid[:6], valid[6:12], 12).transpose(0, 1),
     }
-    if tuple(pair.prior().event_shape) == (2,):
+    if args.latent_dim == 2 and args.model != "vamp":
         found["manifold"] = pair.manifold(16)
-    return {name: grid.numpy() for name, grid in found.items()}
+    return {name: grid.cpu().numpy() for name, grid in found.items()}
 
 
 def main(args):
     pyro.set_rng_seed(args.seed)
     pyro.clear_param_store()
     images = load_images(args.data)
-    pair = build(images, args)
+    pair = build(images, args).to(args.device)
     result = train_pair(pair, images, args)
     site = "z1" if args.model == "two-layer" else "z"
-    valid = torch.as_tensor(images.shaped(images.valid, args.of_images))
+    valid = torch.as_tensor(images.shaped(images.valid, args.of_images), device=args.device)
     units = latent_statistics(pair.model, pair.guide, site, args=(valid[:2000],))
     print(f"{args.model}: {len(images.train)} training images, best after {result.best_step} steps")
     print(f"{units.num_active} of {units.activity.size} units active, divergence {units.kl:.2f}")
@@ -138,7 +138,7 @@ def main(args):
         losses = result.losses / len(images.train)
         held_out = [(step, loss / len(valid)) for step, loss in result.evaluations]
         paths = [save_curve(output / "curve.png", losses, held_out)]
-        paths += save_pictures(output, pictures(pair, valid), images)
+        paths += save_pictures(output, pictures(pair, valid, args), images)
         io.save(output / "pair.safetensors", pair)
     return {"pair": pair, "fit": result, "nll": nll, "units": units, "paths": paths}
 
@@ -162,6 +162,7 @@ def parse_args(argv=None):
     parser.add_argument("--num-samples", type=int, default=5000, help="of the likelihood")
     parser.add_argument("--num-evaluated", type=int, default=1000, help="images with all samples")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--checkpoint", help="file to go on from")
     parser.add_argument("--output", help="directory for the pair and the pictures")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -68,7 +68,7 @@ def train_density(start, parts, args, stage=""):
 
     def model(x, context=None, size=None):
         density = pyro.module("density", start)
-        with pyro.plate("data", size, subsample=torch.arange(len(x))):
+        with pyro.plate("data", size, subsample=torch.arange(len(x), device=x.device)):
             pyro.sample("x", density(context), obs=x)
 
     return train(model, guide, Trace_ELBO(), parts, args, stage), start
@@ -90,7 +90,7 @@ def run_transformer(videos, parts, args):
     if args.labels:
         options["context_dim"] = 10
     sizes = {"hidden_dim": args.hidden_dim, "num_blocks": args.num_blocks}
-    density = video_transformer(videos.shape, conditional, **sizes, **options)
+    density = video_transformer(videos.shape, conditional, **sizes, **options).to(args.device)
     result, density = train_density(density, parts, args)
     scores = batches(lambda x, *c: density(*c).log_prob(x), parts[1])
     x, *context = (part[: args.num_shown] for part in parts[1])
@@ -100,7 +100,7 @@ def run_transformer(videos, parts, args):
     particles = 1 if math.prod(args.factors) == 1 else args.num_particles
     given = d.sample_given(mask, x, num_particles=particles)
     shown = {"samples": d.sample(), "continuations": given.value.to(x.dtype)}
-    return density, result, -scores.numpy(), shown
+    return density, result, -scores.cpu().numpy(), shown
 
 
 def run_vq_vae(videos, parts, args):
@@ -122,12 +122,12 @@ def run_vq_vae(videos, parts, args):
         prior="uniform",
         codebook_decay=args.codebook_decay,
         **options,
-    )
+    ).to(args.device)
     some = [part[:500] for part in parts[0]]
     pair = pair.restart_dead_codes(some[0], min_usage=10**9, context=(*some[1:], None)[0])
     result = train(pair.model, pair.guide, BetaELBO(), parts, args)
-    uniform = batches(pair.bound, parts[1])
-    print(f"bound with a uniform prior {bits_per_dim(-uniform.numpy(), videos.shape):.4f} bits")
+    uniform = -batches(pair.bound, parts[1]).cpu().numpy()
+    print(f"bound with a uniform prior {bits_per_dim(uniform, videos.shape):.4f} bits")
     # codes are integers: their prior does not move the auto-encoder
     codes = [(batches(lambda *row: pair.codes(*row)["z1"], part), *part[1:]) for part in parts]
     prior = image_gpt(
@@ -136,7 +136,7 @@ def run_vq_vae(videos, parts, args):
         hidden_dim=args.hidden_dim,
         num_blocks=args.num_blocks,
         context_dim=options.get("context_dim", 0),
-    )
+    ).to(args.device)
     _, prior = train_density(prior, codes, args, ".prior")
     pair = pair.with_prior(prior)
     scores = batches(pair.bound, parts[1])
@@ -147,7 +147,7 @@ def run_vq_vae(videos, parts, args):
         "reconstructions": pair.reconstruct(x, *context),
         "continuations": continued(pair, x, context, args),
     }
-    return pair, result, -scores.numpy(), {k: v[:, 0] for k, v in shown.items()}
+    return pair, result, -scores.cpu().numpy(), {k: v[:, 0] for k, v in shown.items()}
 
 
 def continued(pair, x, context, args):
@@ -168,10 +168,11 @@ def main(args):
     videos = load_videos(args.data, args.num_videos, args.num_frames, args.side, args.split_seed)
     parts = []
     for i, x in enumerate((videos.train, videos.valid)):
-        labels = (torch.as_tensor(videos.labels[i]),) if args.labels else ()
-        parts.append((torch.as_tensor(x), *labels))
+        arrays = (x, videos.labels[i]) if args.labels else (x,)
+        parts.append(tuple(torch.as_tensor(array, device=args.device) for array in arrays))
     run = run_transformer if args.model == "video_transformer" else run_vq_vae
     module, result, nats, shown = run(videos, parts, args)
+    shown = {name: rows.cpu().numpy() for name, rows in shown.items()}
     bits, floor = bits_per_dim(nats, videos.shape), independent_bits(videos)
     print(f"{args.model}: {len(videos.train)} training videos, best after {result.best_step} steps")
     print(f"{bits:.4f} bits per dimension of {len(nats)} videos, independent pixels {floor:.4f}")
@@ -180,7 +181,7 @@ def main(args):
         output = Path(args.output)
         given = {"continuations": args.num_given}
         paths = [
-            save_rows(output / f"{name}.png", rows.numpy(), videos.num_levels, given.get(name, 0))
+            save_rows(output / f"{name}.png", rows, videos.num_levels, given.get(name, 0))
             for name, rows in shown.items()
         ]
         io.save(output / "model.safetensors", module)
@@ -214,6 +215,7 @@ def parse_args(argv=None):
     parser.add_argument("--checkpoint", help="file of the state of training")
     parser.add_argument("--output", help="folder of pictures and of the trained model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--split-seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true")
     args = parser.parse_args(argv)

@@ -51,6 +51,16 @@ def case_of(name: str):
 
 
 @CASES
+def test_networks_move_as_modules_of_torch_do(torch_backend, case):
+    module = bernoulli(torch_backend, case)
+    x = module().sample((3,))
+    expected = module().log_prob(x).detach()
+    found = module.float()().log_prob(x.float()).detach()
+    assert found.dtype == torch_backend.torch.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@CASES
 def test_parameters_see_the_earlier_positions_alone(backend, case):
     network = backend.perturbed(case.build(backend, (3, 4), 2, in_channels=2), 0.3)
     seen = dependence(backend, network, 12)

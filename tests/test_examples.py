@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gpu_rows import ROWS
 from scipy.stats import multivariate_normal
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -277,6 +278,24 @@ def test_autoregressive(host, tables, tmp_path):
     _, result = run("autoregressive", host, *options, "--labels", "--output", str(tmp_path))
     assert result["bits"] < 2.7
     assert {path.name for path in result["paths"]} == {"inpaintings.png", "samples_by_class.png"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
+def test_several_masks(host, tables):
+    options = ["--model", "made", "--num-masks", 3, "--num-layers", 2, "--hidden-dim", 32]
+    options += ["--num-epochs", 2, "--num-held-out", 100, "--quiet"]
+    _, result = run("autoregressive", host, *options)
+    assert len(set(result["module"].orders)) == 3
+    assert result["fit"].evaluations[-1][1] < result["fit"].evaluations[0][1]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_command_lines_of_the_rows_of_the_gpu(host, tables):
+    for row in ROWS:
+        script = runpy.run_path(str(EXAMPLES / f"{row.topic}_{host}.py"))
+        args = script["parse_args"](row.argv("images.npz"))
+        assert args.data == "images.npz" and args.model in row.options
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -65,8 +65,10 @@ def rows_of(array: Array | None, shape: tuple[int, ...], event_dim: int) -> Arra
 
 def _turn(module, index: int) -> np.ndarray | None:
     """Return the order in which the network is to see the positions, None for as they are."""
+    if module.knows_orders:
+        return None
     order = module.orders[index]
-    return None if module.knows_orders or list(order) == sorted(order) else np.asarray(order)
+    return None if list(order) == sorted(order) else np.asarray(order)
 
 
 def _turned_context(module, context: Array | None, order) -> Array | None:

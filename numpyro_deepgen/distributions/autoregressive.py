@@ -118,7 +118,7 @@ class Autoregressive(eqx.Module):
     def __call__(
         self,
         context: Array | None = None,
-        order_index: int | None = None,
+        order_index: int | Array | None = None,
         keep: Array | None = None,
         rng_key: Array | None = None,
     ) -> "AutoregressiveDistribution":
@@ -126,7 +126,8 @@ class Autoregressive(eqx.Module):
 
         Args:
             context: shape ``batch_shape + network.context_shape``, or None.
-            order_index: which one of several orders to use alone; default the mixture of all.
+            order_index: which one of several orders to use alone; default the mixture of all. It
+                may be traced for the density of a network that brings its orders.
             keep: booleans of shape ``batch_shape + (positions,)``, False where later positions do
                 not see the element: the network is given zeros for it. None to keep all.
             rng_key: key of the dropout of a network that has it, for training, as from

@@ -96,9 +96,11 @@ class MADE(AutoregressiveNetwork):
             size = context_dim * (input_dim if context_kind == "image" else 1)
             self.context_layer = Linear(context_key, size, dims[1], use_bias=False)
 
-    def _degrees(self) -> list[np.ndarray]:
+    def _degrees(self) -> list[Array]:
+        # arrays of JAX: a mask is then computed, not a constant of a compiled program
         return [
-            hidden_degrees(self.num_positions, n, self.context_dim > 0) for n in self.hidden_dims
+            jnp.asarray(hidden_degrees(self.num_positions, n, self.context_dim > 0))
+            for n in self.hidden_dims
         ]
 
     def _hidden(self, h: Array, weights: Sequence[Array]) -> Array:
@@ -120,8 +122,7 @@ class MADE(AutoregressiveNetwork):
 
     def run(self, x: Array, features: Array | None, order_index: int | Array = 0) -> Array:
         x, degrees = x.reshape(len(x), -1), self._degrees()
-        ranks = np.stack([input_ranks(order) for order in self.orders])
-        ranks = (ranks if isinstance(order_index, int) else jnp.asarray(ranks))[order_index]
+        ranks = jnp.asarray(np.stack([input_ranks(o) for o in self.orders]))[order_index]
         rank_in, rank_out = ranks.repeat(self.in_channels), ranks.repeat(self.num_params)
         first, last = self.layers[0], self.layers[-1]
         mask = rank_in[None] < degrees[0][:, None]

@@ -85,14 +85,14 @@ class PixelCNN(AutoregressiveNetwork):
         self.head = Linear(keys[1], width, head_dim)
         self.last = Linear(keys[2], head_dim, num_params)
 
-    def _apply(self, x: Array, features: Array | None, conv: Callable) -> Array:
+    def _params(self, x: Array, features: Array | None, conv: Callable) -> Array:
         h = conv(self.first, x, lag=1)
         for block in self.blocks:
             h = block(h, features, conv)
         return self.last(relu(self.head(relu(h))))
 
     def run(self, x, features):
-        return self._apply(x, features, whole)
+        return self._params(x, features, whole)
 
     def init_cache(self, num_rows: int, context: Array | None = None) -> dict:
         """Return the past inputs of every masked convolution."""
@@ -102,7 +102,7 @@ class PixelCNN(AutoregressiveNetwork):
 
     def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
         stepper = Stepper(cache["buffers"], index)
-        params = self._apply(previous, at(cache["features"], index), stepper)
+        params = self._params(previous, at(cache["features"], index), stepper)
         return params, {**cache, "buffers": stepper.done}
 
 

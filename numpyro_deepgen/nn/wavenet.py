@@ -89,7 +89,7 @@ class WaveNet(AutoregressiveNetwork):
         self.head = Linear(keys[1], hidden_dim, hidden_dim)
         self.last = Linear(keys[2], hidden_dim, num_params)
 
-    def _apply(self, x: Array, features: Array | None, conv: Callable) -> Array:
+    def _params(self, x: Array, features: Array | None, conv: Callable) -> Array:
         h, total = conv(self.first, x, lag=1), 0.0
         for block in self.blocks:
             h, skip = block(h, features, conv)
@@ -99,7 +99,7 @@ class WaveNet(AutoregressiveNetwork):
     def run(self, x, features):
         if features is not None:
             features = features.reshape(len(x), -1, self.context_dim)
-        params = self._apply(x.reshape(len(x), -1, self.in_channels), features, whole)
+        params = self._params(x.reshape(len(x), -1, self.in_channels), features, whole)
         return params.reshape(len(x), *self.grid_shape, self.num_params)
 
     def init_cache(self, num_rows: int, context: Array | None = None) -> dict:
@@ -110,7 +110,7 @@ class WaveNet(AutoregressiveNetwork):
 
     def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
         stepper = Stepper(cache["buffers"], index)
-        params = self._apply(previous, at(cache["features"], index), stepper)
+        params = self._params(previous, at(cache["features"], index), stepper)
         return params, {**cache, "buffers": stepper.done}
 
 

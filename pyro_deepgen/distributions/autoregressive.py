@@ -228,7 +228,8 @@ class AutoregressiveDistribution(TorchDistribution):
             :class:`GivenSample`.
         """
         module, num_particles = self.module, check_positive_int("num_particles", num_particles)
-        mask = check_mask(module.elements.split(mask.expand(self.event_shape)))
+        # read entry by entry
+        mask = check_mask(module.elements.split(mask.cpu().expand(self.event_shape)))
         values = values.expand(self.batch_shape + self.event_shape)
         shape = (num_particles, *sample_shape)
         value, _, log_weight = self._draw(torch.Size(shape), mask, values)

@@ -83,13 +83,14 @@ def drawn_sites(trace) -> dict[str, dict]:
 
 def _totals(trace, nesting: int) -> Tensor:
     """Log density of each particle."""
-    total = torch.zeros(NUM_TESTED)
+    # a number alone: it joins sites on any device
+    total = torch.zeros(())
     for name, node in drawn_sites(trace).items():
         log_prob = node["log_prob"]
         if log_prob.dim() != nesting + 1 or len(log_prob) != NUM_TESTED:
             raise ValueError(f"site {name!r} does not follow the particles")
         total = total + log_prob.reshape(NUM_TESTED, -1).sum(-1)
-    return total
+    return total.expand(NUM_TESTED)
 
 
 def _run_alone(model: Callable, guide: Callable, args: tuple, kwargs: dict, together, i: int):

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from .._numerics.checks import check_choice, check_positive_int
 from .._numerics.marginals import check_init_data
 from ..distributions import AmortizedFlow, ConditionalDistribution, Flow
@@ -128,6 +130,7 @@ def make_decoder(
     offset = None
     if init_data is not None:
         shape = (*event_shape, *conditional.event_shape)
+        init_data = torch.as_tensor(init_data).cpu()
         offset = conditional.marginal_params(check_init_data(init_data, shape))
     size = math.prod(latent_shape) + networks.context_dim
     if not networks.of_images:

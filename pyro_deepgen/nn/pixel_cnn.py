@@ -72,14 +72,14 @@ class PixelCNN(AutoregressiveNetwork):
         self.head = nn.Linear(width, head_dim)
         self.last = nn.Linear(head_dim, num_params)
 
-    def _apply(self, x: Tensor, features: Tensor | None, conv: Callable) -> Tensor:
+    def _params(self, x: Tensor, features: Tensor | None, conv: Callable) -> Tensor:
         h = conv(self.first, x, lag=1)
         for block in self.blocks:
             h = block(h, features, conv)
         return self.last(relu(self.head(relu(h))))
 
     def run(self, x, features):
-        return self._apply(x, features, whole)
+        return self._params(x, features, whole)
 
     def init_cache(self, num_rows: int, context: Tensor | None = None) -> dict:
         """Return the past inputs of every masked convolution."""
@@ -89,7 +89,7 @@ class PixelCNN(AutoregressiveNetwork):
 
     def step(self, cache: dict, previous: Tensor, index: int) -> tuple[Tensor, dict]:
         stepper = Stepper(cache["buffers"], index)
-        params = self._apply(previous, at(cache["features"], index), stepper)
+        params = self._params(previous, at(cache["features"], index), stepper)
         return params, {**cache, "buffers": stepper.done}
 
 

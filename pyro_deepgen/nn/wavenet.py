@@ -74,7 +74,7 @@ class WaveNet(AutoregressiveNetwork):
         self.head = nn.Linear(hidden_dim, hidden_dim)
         self.last = nn.Linear(hidden_dim, num_params)
 
-    def _apply(self, x: Tensor, features: Tensor | None, conv: Callable) -> Tensor:
+    def _params(self, x: Tensor, features: Tensor | None, conv: Callable) -> Tensor:
         h, total = conv(self.first, x, lag=1), 0.0
         for block in self.blocks:
             h, skip = block(h, features, conv)
@@ -84,7 +84,7 @@ class WaveNet(AutoregressiveNetwork):
     def run(self, x, features):
         if features is not None:
             features = features.flatten(1, -2)
-        params = self._apply(x.flatten(1, -2), features, whole)
+        params = self._params(x.flatten(1, -2), features, whole)
         return params.reshape(len(x), *self.grid_shape, self.num_params)
 
     def init_cache(self, num_rows: int, context: Tensor | None = None) -> dict:
@@ -95,7 +95,7 @@ class WaveNet(AutoregressiveNetwork):
 
     def step(self, cache: dict, previous: Tensor, index: int) -> tuple[Tensor, dict]:
         stepper = Stepper(cache["buffers"], index)
-        params = self._apply(previous, at(cache["features"], index), stepper)
+        params = self._params(previous, at(cache["features"], index), stepper)
         return params, {**cache, "buffers": stepper.done}
 
 
