@@ -74,7 +74,7 @@ def guide(*args, **kwargs):
 
 
 def train_module(module, train, valid, args):
-    """Train, keeping the parameters with the best likelihood of the validation images."""
+    """Train, keeping the parameters with the best likelihood of validation images, or the last."""
 
     def model(x, labels=None, size=None, training=False):
         # dropout, where there is some, is for training alone
@@ -99,6 +99,7 @@ def train_module(module, train, valid, args):
         loss=Trace_ELBO(),
         learning_rate=args.learning_rate,
         evaluate_every=args.eval_every * steps_per_epoch,
+        keep=args.keep,
         checkpoint=args.checkpoint,
         checkpoint_every=args.eval_every * steps_per_epoch,
         progress=not args.quiet,
@@ -177,6 +178,9 @@ def parse_args(argv=None):
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--eval-every", type=int, default=1, help="epochs between evaluations")
     parser.add_argument("--num-held-out", type=int, help="images of an evaluation, default all")
+    parser.add_argument(
+        "--keep", choices=("best", "last"), default="best", help="epoch, by held-out images or not"
+    )
     parser.add_argument("--checkpoint", help="file of the state of training")
     parser.add_argument("--output", help="folder of pictures and of the trained network")
     parser.add_argument("--seed", type=int, default=0)

@@ -125,6 +125,35 @@ def test_elements_that_are_not_seen_are_so_in_training_alone(backend):
         score(input_dropout=1.0)
 
 
+@pytest.mark.usefixtures("restored")
+def test_features_are_dropped_in_training_alone(backend):
+    sizes = {"hidden_dim": 3, "num_blocks": 1, "num_scales": 1, "dropout": 0.5}
+    sizes |= {"context_dim": 2, "context_kind": "image"}
+    density = backend.make(
+        backend.D.pixel_cnn_plus_plus, (4, 4), conditionals(backend).BernoulliConditional(), **sizes
+    )
+    plain = pixel_vae(backend, 2)
+    parts = plain.encoder, backend.D.AmortizedAutoregressive(plain.decoder.network, density)
+    pair = backend.load("models").PixelVAE(*parts, plain.latent_prior)
+    pair = backend.perturbed(pair, 0.3)
+    # its event has no dimension of the channel
+    x, values = images(backend, 4)[:, 0], {"z": backend.array(np.zeros((4, 2)))}
+
+    def score(**options):
+        return joint(backend, lambda: pair.model(x, **options), values)
+
+    dropped = score(training=True)
+    exact = score()
+    features = pair.decoder.features(values["z"])
+    alone = backend.score(pair.decoder.density(features), x).sum()
+    np.testing.assert_allclose(
+        exact, alone + backend.score(pair.prior(), values["z"]).sum(), rtol=1e-10
+    )
+    assert abs(dropped - exact) > 1e-3
+    if backend.name == "pyro":
+        assert not pair.decoder.training
+
+
 def train(b, pair, x, num_steps: int, bound, **kwargs):
     infer = b.load("infer")
     options = {"args": (x,), "batch_size": 50, "learning_rate": 2e-2, "progress": False}

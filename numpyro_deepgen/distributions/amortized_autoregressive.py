@@ -55,10 +55,10 @@ class AmortizedAutoregressive(eqx.Module):
         return self.network(inputs) if context is None else self.network(inputs, context)
 
     def distribution(
-        self, features: Array, keep: Array | None = None
+        self, features: Array, keep: Array | None = None, rng_key: Array | None = None
     ) -> AutoregressiveDistribution:
-        """The distribution with these features; ``keep`` as of :class:`Autoregressive`."""
-        return self.density(features, keep=keep)
+        """The distribution with these features; the rest as of :class:`Autoregressive`."""
+        return self.density(features, keep=keep, rng_key=rng_key)
 
     def __call__(self, inputs: Array, context: Array | None = None) -> AutoregressiveDistribution:
         return self.distribution(self.features(inputs, context))

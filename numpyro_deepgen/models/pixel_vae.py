@@ -81,6 +81,7 @@ class PixelVAE(VariationalAutoencoder):
         *,
         size: int | None = None,
         input_dropout: float = 0.0,
+        training: bool = False,
     ) -> Array:
         r"""Draw latent variables from the prior and data from the likelihood.
 
@@ -94,13 +95,15 @@ class PixelVAE(VariationalAutoencoder):
             context: shape ``(B, context_dim)``, or None.
             size: number of all data if these are a minibatch; of data to draw without ``x``.
             input_dropout: rate of dropout of the decoder's inputs, in [0, 1).
+            training: whether a decoder that has dropout of features, as PixelCNN++, drops some.
         """
         pair = self.bind(*self.model_parts)
         with data_plate(x, context, size):
             z = numpyro.sample("z", pair.prior(context))
             features = pair.decoder.features(z, context)
             keep = pair._keep(features, input_dropout)
-            return numpyro.sample("x", pair.decoder.distribution(features, keep), obs=x)
+            rng_key = numpyro.prng_key() if training else None
+            return numpyro.sample("x", pair.decoder.distribution(features, keep, rng_key), obs=x)
 
     def guide(
         self,
@@ -109,6 +112,7 @@ class PixelVAE(VariationalAutoencoder):
         *,
         size: int | None = None,
         input_dropout: float = 0.0,
+        training: bool = False,
     ) -> Array:
         """Draw latent variables from the posterior of data; arguments as of :meth:`model`."""
         return super().guide(x, context, size=size)

@@ -79,6 +79,7 @@ class PixelVAE(VariationalAutoencoder):
         *,
         size: int | None = None,
         input_dropout: float = 0.0,
+        training: bool = False,
     ) -> Tensor:
         r"""Draw latent variables from the prior and data from the likelihood.
 
@@ -92,8 +93,10 @@ class PixelVAE(VariationalAutoencoder):
             context: shape ``(B, context_dim)``, or None.
             size: number of all data if these are a minibatch; of data to draw without ``x``.
             input_dropout: rate of dropout of the decoder's inputs, in [0, 1).
+            training: whether a decoder that has dropout of features, as PixelCNN++, drops some.
         """
         pair = self.bind(*self.model_parts)
+        pair.decoder.train(training)
         with data_plate(x, context, size):
             z = pyro.sample("z", pair.prior(context))
             features = pair.decoder.features(z, context)
@@ -107,6 +110,7 @@ class PixelVAE(VariationalAutoencoder):
         *,
         size: int | None = None,
         input_dropout: float = 0.0,
+        training: bool = False,
     ) -> Tensor:
         """Draw latent variables from the posterior of data; arguments as of :meth:`model`."""
         return super().guide(x, context, size=size)
