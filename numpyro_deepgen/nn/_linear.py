@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["Linear", "affine_product"]
+__all__ = ["Linear", "affine_product", "flat_product"]
 
 
 class Linear(eqx.Module):
@@ -48,8 +48,20 @@ class Linear(eqx.Module):
                 self.bias = jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.weight.T
+        y = flat_product(x, self.weight.T)
         return y if self.bias is None else y + self.bias
+
+
+def flat_product(x: Array, matrix: Array) -> Array:
+    """Return ``x @ matrix`` for any leading shape, as one product of two matrices.
+
+    The gradient of the matrix is then one product too, where that of a product with more axes has
+    to move the axes of ``x`` first.
+    """
+    if x.ndim < 3:
+        return x @ matrix
+    y = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ matrix
+    return y.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def affine_product(x: Array, weight: Array, bias: Array) -> Array:

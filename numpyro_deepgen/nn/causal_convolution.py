@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import tap_table
 from ..ops._random import check_rng_key
+from ._linear import flat_product
 
 __all__ = ["CausalConv"]
 
@@ -18,8 +19,10 @@ __all__ = ["CausalConv"]
 class CausalConv(eqx.Module):
     r"""The sum :math:`y_p = b + \sum_k W_k x_{s p + o_k}` over offsets, zero outside the grid.
 
-    There are weights for the offsets alone, so that no masked entry exists. The whole grid is one
-    matrix product of shifted copies.
+    There are weights for the offsets alone, so that no masked entry exists. A whole grid is one
+    matrix product: of copies shifted along the last axis, with as many outputs side by side as
+    there are offsets along the other axes, which are then shifted and added. That moves less than
+    a copy for every offset, in the gradients too.
 
     Args:
         rng_key: random key of the starting weights.
@@ -62,10 +65,16 @@ class CausalConv(eqx.Module):
         self.bias = jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)
 
     def __call__(self, x: Array) -> Array:
-        axes = list(zip(*self.offsets, strict=True))
-        front = [max(0, -min(axis)) for axis in axes]
-        pads = [(f, max(0, max(axis))) for f, axis in zip(front, axes, strict=True)]
-        return self._convolve(jnp.pad(x, [(0, 0), *pads, (0, 0)]), front, x.shape[1:-1])
+        lines, columns = self._lines_and_columns()
+        ahead, step = (0,) * len(lines[0]), self.stride
+        # neighbours along the last axis before the product, along the others behind it
+        copies = [_moved(x, (*ahead, c), (*(1 for _ in ahead), step)) for c in columns]
+        y = flat_product(jnp.concatenate(copies, -1), self._grid_matrix(lines, columns))
+        parts = zip(jnp.split(y, len(lines), -1), lines, strict=True)
+        return sum(
+            (_moved(part, (*line, 0), (*(step for _ in line), 1)) for part, line in parts),
+            self.bias,
+        )
 
     def row(self, window: Array) -> Array:
         """Return one row of outputs, from as many rows as the offsets reach over.
@@ -73,23 +82,28 @@ class CausalConv(eqx.Module):
         Args:
             window: shape ``(N, rows, columns, in_channels)``, of a grid of two axes.
         """
-        rows, columns = zip(*self.offsets, strict=True)
-        front = [-min(rows), max(0, -min(columns))]
-        pads = [(0, 0), (0, 0), (front[1], max(0, max(columns))), (0, 0)]
-        return self._convolve(jnp.pad(window, pads), front, (1, window.shape[2]))[:, 0]
-
-    def _convolve(self, padded: Array, front: Sequence[int], sides: Sequence[int]) -> Array:
-        """Multiply shifted copies, of which offsets count from the place ``front``."""
-        copies = []
-        for offset in self.offsets:
-            start = [f + o for f, o in zip(front, offset, strict=True)]
-            window = (slice(s, s + n, self.stride) for s, n in zip(start, sides, strict=True))
-            copies.append(padded[(slice(None), *window)])
-        return jnp.concatenate(copies, -1) @ self._matrix() + self.bias
+        first = min(row for row, _ in self.offsets)
+        copies = [
+            _moved(window[:, row - first], (column,), (self.stride,))
+            for row, column in self.offsets
+        ]
+        return flat_product(jnp.concatenate(copies, -1), self._matrix()) + self.bias
 
     def _matrix(self) -> Array:
         """The weights as one matrix, of shifted copies side by side."""
         return self.weight.transpose(2, 1, 0).reshape(-1, self.weight.shape[0])
+
+    def _lines_and_columns(self) -> tuple[list[tuple[int, ...]], list[int]]:
+        """The offsets along all axes but the last one, and those along the last."""
+        lines, columns = zip(*((offset[:-1], offset[-1]) for offset in self.offsets), strict=True)
+        return sorted(set(lines)), sorted(set(columns))
+
+    def _grid_matrix(self, lines: list, columns: list) -> Array:
+        """The weights as one matrix, of copies for the columns and parts for the lines."""
+        pairs = [[(*line, column) for line in lines] for column in columns]
+        chosen = [[[o == pair for pair in row] for row in pairs] for o in self.offsets]
+        kernel = jnp.einsum("oik,kcl->cilo", self.weight, jnp.asarray(chosen, self.weight.dtype))
+        return kernel.reshape(len(columns) * self.in_channels, -1)
 
     def init_buffer(self, num_rows: int, grid_shape: tuple[int, ...]) -> Array:
         """Return a ring of past inputs; see :func:`tap_table`."""
@@ -114,3 +128,10 @@ class CausalConv(eqx.Module):
         slots = buffer["table"][index]
         taps = jnp.concatenate([buffer["ring"][slots[k]] for k in range(len(self.offsets))], -1)
         return taps @ self._matrix() + self.bias
+
+
+def _moved(x: Array, offset: Sequence[int], steps: Sequence[int]) -> Array:
+    """Return ``y[p] = x[steps * p + offset]`` along the axes of a grid, zero outside it."""
+    config = [(0, 0, 0), *((-o, o, 0) for o in offset), (0, 0, 0)]
+    y = lax.pad(x, jnp.zeros((), x.dtype), config) if any(offset) else x
+    return y[(slice(None), *(slice(None, None, step) for step in steps))]

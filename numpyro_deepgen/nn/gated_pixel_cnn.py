@@ -136,7 +136,7 @@ class GatedPixelCNN(AutoregressiveNetwork):
         def conv(layer, h):
             window = jnp.concatenate([cache["rows"][len(pasts)], h[:, None]], 1)
             pasts.append(window[:, 1:])
-            return layer(window)[:, -1]
+            return layer.row(window)
 
         features = cache["context"]
         if features is not None:
