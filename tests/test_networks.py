@@ -83,3 +83,27 @@ def test_a_context_of_another_size_is_refused(backend):
         network(x, backend.array(np.zeros(5)))
     with pytest.raises(ValueError, match="context must be None"):
         backend.make(backend.nn.MaskedDense, 3)(x, backend.array(np.zeros(5)))
+
+
+def test_attention_in_parts_is_attention(jax_backend):
+    """More positions than one part has: values and gradients against all scores at once."""
+    from numpyro_deepgen.nn.causal_transformer import PART, _causal_attention
+
+    jax, count = jax_backend.jax, 2 * PART + 7
+    arrays = np.random.default_rng(0).standard_normal((4, 2, 3, count, 4))
+    *heads, weight = (jax_backend.array(a) for a in arrays)
+
+    def at_once(query, key, value):
+        scores = query @ key.mT / 2.0
+        allowed = np.tri(count, dtype=bool)
+        return jax.nn.softmax(scores, where=allowed) @ value
+
+    def total(attend):
+        return lambda *heads: (attend(*heads) * weight).sum()
+
+    np.testing.assert_allclose(_causal_attention(*heads), at_once(*heads), rtol=1e-10)
+    found, expected = (
+        jax.grad(total(attend), (0, 1, 2))(*heads) for attend in (_causal_attention, at_once)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
