@@ -87,10 +87,8 @@ class Parameters:
     def norm(self) -> Tensor:
         """Euclidean norm of all gradients together, summed in the order of names."""
         grads = [self.values[name].grad for name in sorted(self.values)]
-        norms = [torch.linalg.vector_norm(grad) for grad in grads if grad is not None]
-        if not norms:
-            return torch.zeros(())
-        return torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]))
+        grads = [grad for grad in grads if grad is not None]
+        return nn.utils.get_total_norm(grads) if grads else torch.zeros(())
 
     def scale_gradients(self, numerator: float, denominator: float) -> None:
         """Multiply all gradients by a quotient, the division first so that nothing overflows."""
