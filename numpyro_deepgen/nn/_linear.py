@@ -22,6 +22,7 @@ class Linear(eqx.Module):
         output_dim: size of the last dimension of the output.
         use_bias: whether there is a ``b``.
         zero_init: whether the layer starts at zero.
+        init_scale: factor of the starting weights.
     """
 
     weight: Array
@@ -34,6 +35,7 @@ class Linear(eqx.Module):
         output_dim: int,
         use_bias: bool = True,
         zero_init: bool = False,
+        init_scale: float = 1.0,
     ):
         shape = (output_dim, input_dim)
         if zero_init:
@@ -42,7 +44,8 @@ class Linear(eqx.Module):
         else:
             bound = 1.0 / math.sqrt(max(input_dim, 1))
             weight_key, bias_key = jax.random.split(rng_key)
-            self.weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
+            weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
+            self.weight = init_scale * weight
             self.bias = None
             if use_bias:
                 self.bias = jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)

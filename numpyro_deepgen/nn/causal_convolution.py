@@ -30,6 +30,8 @@ class CausalConv(eqx.Module):
         out_channels: channels of the output.
         offsets: offsets of the neighbours, each with one integer an axis; at most three axes.
         stride: step ``s`` along every axis.
+        init_scale: factor of the starting weights, which are uniform in :math:`\pm 1 / \sqrt n`
+            with ``n`` inputs of an output.
 
     Shape:
         ``(N, *grid_shape, in_channels)`` to ``(N, *grid_shape, out_channels)``, with sides divided
@@ -55,13 +57,15 @@ class CausalConv(eqx.Module):
         out_channels: int,
         offsets: Sequence[tuple[int, ...]],
         stride: int = 1,
+        init_scale: float = 1.0,
     ):
         self.in_channels, self.stride = in_channels, check_positive_int("stride", stride)
         self.offsets = tuple(tuple(offset) for offset in offsets)
         bound = 1.0 / math.sqrt(in_channels * len(self.offsets))
         shape = (out_channels, in_channels, len(self.offsets))
         weight_key, bias_key = jax.random.split(check_rng_key(rng_key))
-        self.weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
+        weight = jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound)
+        self.weight = init_scale * weight
         self.bias = jax.random.uniform(bias_key, shape[:1], minval=-bound, maxval=bound)
 
     def __call__(self, x: Array) -> Array:

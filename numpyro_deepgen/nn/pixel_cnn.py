@@ -1,5 +1,6 @@
 """PixelCNN: residual masked convolutions."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -16,6 +17,9 @@ from .causal_convolution import CausalConv
 
 __all__ = ["PixelCNN"]
 
+# makes a variance of 2 / n of the usual 1 / (3 n), for n inputs
+RECTIFIED = math.sqrt(6.0)
+
 
 class PixelCNN(AutoregressiveNetwork):
     r"""A stack of masked convolutions with residual connections.
@@ -23,7 +27,8 @@ class PixelCNN(AutoregressiveNetwork):
     A masked ``kernel_size`` x ``kernel_size`` convolution of earlier positions, then blocks of
     :math:`h + W_3 * r(W_2 * r(W_1 * r(h)))` with :math:`r(h) = \max(h, 0)` and 1x1, masked 3x3 and
     1x1 convolutions, then two 1x1 ones. Positions to the right in the rows above may fall into a
-    blind spot; see :class:`GatedPixelCNN`.
+    blind spot; see :class:`GatedPixelCNN`. Weights in front of rectifiers start as of He et al.
+    2015, the others smaller; learning rates of 1e-2 were seen to silence half of the units.
 
     Args:
         rng_key: random key of the starting weights.
@@ -47,7 +52,7 @@ class PixelCNN(AutoregressiveNetwork):
 
     References:
         van den Oord, Kalchbrenner & Kavukcuoglu 2016, Pixel Recurrent Neural Networks, section 3.4
-        and table 1.
+        and table 1; He, Zhang, Ren & Sun 2015, Delving Deep into Rectifiers, section 2.2.
     """
 
     first: CausalConv
@@ -78,11 +83,12 @@ class PixelCNN(AutoregressiveNetwork):
             in_channels,
             width,
             causal_offsets((kernel_size,) * num_axes, include_center=False),
+            init_scale=RECTIFIED,
         )
         offsets = causal_offsets((3,) * num_axes, include_center=True)
         self.blocks = tuple(_Block(key, hidden_dim, offsets, context_dim) for key in keys[3:])
         head_dim = width if head_dim is None else check_positive_int("head_dim", head_dim)
-        self.head = Linear(keys[1], width, head_dim)
+        self.head = Linear(keys[1], width, head_dim, init_scale=RECTIFIED)
         self.last = Linear(keys[2], head_dim, num_params)
 
     def _params(self, x: Array, features: Array | None, conv: Callable) -> Array:
@@ -114,8 +120,8 @@ class _Block(eqx.Module):
 
     def __init__(self, rng_key: Array, hidden_dim: int, offsets: Sequence, context_dim: int):
         keys = jax.random.split(rng_key, 4)
-        self.narrow = Linear(keys[0], 2 * hidden_dim, hidden_dim)
-        self.masked = CausalConv(keys[1], hidden_dim, hidden_dim, offsets)
+        self.narrow = Linear(keys[0], 2 * hidden_dim, hidden_dim, init_scale=RECTIFIED)
+        self.masked = CausalConv(keys[1], hidden_dim, hidden_dim, offsets, init_scale=RECTIFIED)
         self.widen = Linear(keys[2], hidden_dim, 2 * hidden_dim)
         self.context_layer = None
         if context_dim:

@@ -25,6 +25,8 @@ class CausalConv(nn.Module):
         out_channels: channels of the output.
         offsets: offsets of the neighbours, each with one integer an axis; at most three axes.
         stride: step ``s`` along every axis.
+        init_scale: factor of the starting weights, which are uniform in :math:`\pm 1 / \sqrt n`
+            with ``n`` inputs of an output.
 
     Shape:
         ``(N, *grid_shape, in_channels)`` to ``(N, *grid_shape, out_channels)``, with sides divided
@@ -42,13 +44,14 @@ class CausalConv(nn.Module):
         out_channels: int,
         offsets: Sequence[tuple[int, ...]],
         stride: int = 1,
+        init_scale: float = 1.0,
     ):
         super().__init__()
         self.in_channels, self.stride = in_channels, check_positive_int("stride", stride)
         self.offsets = tuple(tuple(offset) for offset in offsets)
         bound = 1.0 / math.sqrt(in_channels * len(self.offsets))
         shape = (out_channels, in_channels, len(self.offsets))
-        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+        self.weight = nn.Parameter(init_scale * torch.empty(shape).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
         axes = list(zip(*self.offsets, strict=True))
         self.dilation = [math.gcd(*axis) or 1 for axis in axes]
