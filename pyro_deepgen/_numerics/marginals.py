@@ -15,8 +15,8 @@ __all__ = [
 
 # no element starts as good as certain
 SMALLEST_PROB = 1e-3
-# a tenth of the range or of the spread that is left where an element is always the same
-SMALLEST_SCALE = 1e-2
+# of the spread of all data: the least scale of an element, which may always be the same
+SMALLEST_SHARE = 1e-2
 
 
 def check_init_data(x, event_shape: tuple[int, ...]) -> np.ndarray:
@@ -57,7 +57,7 @@ def location_and_raw_scale(
         max_scale: its upper limit, or None.
         factor: scale of a variable whose standard deviation is one.
     """
-    scale = np.maximum(factor * x.std(0), SMALLEST_SCALE)
+    scale = factor * np.maximum(x.std(0), SMALLEST_SHARE * (x.std() or 1.0))
     if max_scale is None:
         # the bound of the exponent is far off
         raw = np.log(np.maximum(scale - min_scale, 1e-6))
