@@ -197,6 +197,32 @@ def test_latent_statistics_of_a_linear_pair(bounds):
     assert abs(found.aggregated_gap) < 0.1
 
 
+def test_latent_statistics_of_posteriors_that_overflow_far_from_their_datum(bounds):
+    """As the inverse of a flow does; what is not a number there is no mass."""
+    h, x = bounds, np.array([-40.0, -20.0, 0.0, 20.0, 40.0])
+
+    class Overflowing(h.dist.Normal):
+        def log_prob(self, value):
+            found = super().log_prob(value)
+            far = abs(value - self.loc) > 10.0
+            if hasattr(h, "pyro"):
+                return h.torch.where(far, h.torch.nan, found)
+            return h.jnp.where(far, h.jnp.nan, found)
+
+    def program(make):
+        def run():
+            with h.plate("data", len(x)):
+                h.sample("z", make(h.array(x), 1.0))
+
+        return run
+
+    model = program(lambda x, scale: h.dist.Normal(0.0 * x, 30.0 * scale))
+    found = statistics(h, model, program(Overflowing), "z", 20)
+    expected = statistics(h, model, program(h.dist.Normal), "z", 20)
+    assert found.mutual_information == pytest.approx(expected.mutual_information, abs=1e-9)
+    assert found.mutual_information == pytest.approx(np.log(5), abs=1e-9)
+
+
 def test_latent_statistics_refuse_other_sites(bounds):
     h = bounds
     model, guide = linear(h, np.ones(5))

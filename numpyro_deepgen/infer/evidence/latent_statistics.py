@@ -149,6 +149,8 @@ def _log_mixture(fn: dist.Distribution, rows: Array, chunk: int) -> Array:
 
     def one(row: Array) -> Array:
         log_prob = fn.log_prob(row)
+        # far from a datum the map of its flow may overflow: there is no mass there
+        log_prob = jnp.where(jnp.isnan(log_prob), -jnp.inf, log_prob)
         return logsumexp(log_prob) - jnp.log(log_prob.shape[-1])
 
     return lax.map(one, rows, batch_size=chunk)
