@@ -65,6 +65,8 @@ def build(images, args):
         options |= {"hidden_dim": args.hidden_dim, depth: args.num_blocks}
     if args.model == "pixel_cnn_plus_plus":
         options["dropout"] = args.dropout
+    if args.learned_positions:
+        options["learned_positions"] = True
     recipe = getattr(distributions, args.model)
     return recipe(images.sides, conditional, order=orders(images, args), **options)
 
@@ -170,6 +172,9 @@ def parse_args(argv=None):
     parser.add_argument("--order", default="raster", help="raster, reverse, snake or random")
     parser.add_argument("--hidden-dim", type=int, default=16)
     parser.add_argument("--num-blocks", type=int, default=7)
+    parser.add_argument(
+        "--learned-positions", action="store_true", help="of pixel_cnn and gated_pixel_cnn"
+    )
     parser.add_argument("--num-layers", type=int, default=1, help="hidden layers of made")
     parser.add_argument("--num-masks", type=int, default=1, help="random orders of made")
     parser.add_argument("--dropout", type=float, default=0.0, help="of pixel_cnn_plus_plus")
@@ -192,6 +197,8 @@ def parse_args(argv=None):
         parser.error(f"--dropout must be 0 for {args.model}; it is of pixel_cnn_plus_plus alone")
     if args.model != "made" and (args.num_masks, args.num_layers) != (1, 1):
         parser.error(f"--num-masks and --num-layers must be 1 for {args.model}; they are of made")
+    if args.learned_positions and args.model not in ("pixel_cnn", "gated_pixel_cnn"):
+        parser.error("--learned-positions must go with pixel_cnn or gated_pixel_cnn")
     if args.labels and args.data:
         parser.error("--labels must go without --data: files of images hold no labels")
     return args

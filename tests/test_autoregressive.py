@@ -156,6 +156,34 @@ def test_twins_agree(both, case, tmp_path):
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.compiles
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN"])
+def test_learned_positions_are_known_and_steps_agree(backend, name):
+    module = bernoulli(backend, case_of(name), (3, 4), learned_positions=True)
+    x, log_prob = backend.draw_and_score(module(), (5,))
+    np.testing.assert_allclose(log_prob, backend.score(module(), x), atol=1e-10)
+    # parameters far from every edge and from all that is not zero differ by their place alone
+    b, places = backend, {}
+    for learned in (True, False):
+        network = case_of(name).build(b, (17, 17), learned_positions=learned, kernel_size=3)
+        network = b.perturbed(network, 0.3)
+        params = b.numpy(network(b.array(np.zeros((17, 17, 1)))))
+        places[learned] = abs(params[8, 8] - params[8, 9])
+    assert places[True] > 1e-3 and places[False] < 1e-12
+
+
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN"])
+def test_twins_agree_on_learned_positions(both, name, tmp_path):
+    theirs, ours = both
+    module = bernoulli(theirs, case_of(name), learned_positions=True)
+    theirs.io.save(tmp_path / "file", module)
+    other = bernoulli(ours, case_of(name), learned_positions=True)
+    other = ours.io.load(tmp_path / "file", other)
+    assert ours.named(other)["network.positions"].shape[:2] == (2, 3)
+    scores = [b.score(m(), bits((2, 3))) for b, m in ((theirs, module), (ours, other))]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-10)
+
+
 def seen_from(b, case_name, place, **kwargs):
     """Positions of a 5 x 5 grid that the parameters of one place see."""
     network = b.make(getattr(b.nn, case_name), (5, 5), 1, hidden_dim=6, kernel_size=3, **kwargs)

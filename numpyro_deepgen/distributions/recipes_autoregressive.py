@@ -92,6 +92,7 @@ def pixel_cnn(
     context_kind: str = "vector",
     order: str | Sequence = "raster",
     one_hot: bool = False,
+    learned_positions: bool = False,
 ) -> Autoregressive:
     r"""Residual masked convolutions.
 
@@ -107,6 +108,8 @@ def pixel_cnn(
         context_kind: ``'vector'``, ``'label'`` or ``'image'``.
         order: order of the positions, or a list; see :class:`Autoregressive`.
         one_hot: whether integers enter the network as one-hot vectors.
+        learned_positions: whether each position has a learned vector of its own; on binarised
+            MNIST several nats better.
 
     Example:
         >>> import jax
@@ -130,6 +133,7 @@ def pixel_cnn(
         in_channels=in_channels(conditional, one_hot),
         context_dim=context_dim,
         context_kind=context_kind,
+        learned_positions=learned_positions,
     )
     return Autoregressive(network, conditional, event_shape, order)
 
@@ -145,6 +149,7 @@ def gated_pixel_cnn(
     context_kind: str = "vector",
     order: str | Sequence = "raster",
     one_hot: bool = False,
+    learned_positions: bool = False,
 ) -> Autoregressive:
     r"""Gated convolutions in two stacks, without a blind spot.
 
@@ -159,6 +164,8 @@ def gated_pixel_cnn(
         context_kind: ``'vector'``, ``'label'`` or ``'image'``.
         order: order of the positions, or a list; see :class:`Autoregressive`.
         one_hot: whether integers enter the network as one-hot vectors.
+        learned_positions: whether each position has a learned vector of its own; on binarised
+            MNIST several nats better.
 
     Example:
         >>> import jax
@@ -181,6 +188,7 @@ def gated_pixel_cnn(
         in_channels=in_channels(conditional, one_hot),
         context_dim=context_dim,
         context_kind=context_kind,
+        learned_positions=learned_positions,
     )
     return Autoregressive(network, conditional, event_shape, order)
 

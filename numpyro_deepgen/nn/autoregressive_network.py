@@ -115,6 +115,13 @@ class AutoregressiveNetwork(eqx.Module):
         return features.reshape(features.shape[0], -1, self.context_dim).swapaxes(0, 1)
 
 
+def plus_positions(h: Array, positions: Array | None, index: Array | None = None) -> Array:
+    """Add the vectors of all positions, or that of one, to features."""
+    if positions is None:
+        return h
+    return h + (positions if index is None else positions.reshape(-1, positions.shape[-1])[index])
+
+
 def at(features: Array | None, index: Array) -> Array | None:
     """Return the features of one position from those of a cache."""
     if features is None:

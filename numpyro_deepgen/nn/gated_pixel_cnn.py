@@ -12,7 +12,7 @@ from .._numerics.checks import check_positive_int
 from .._numerics.orders import check_image_grid, left_offsets, row_offsets
 from ..ops._random import check_rng_key
 from ._linear import Linear
-from .autoregressive_network import AutoregressiveNetwork, at
+from .autoregressive_network import AutoregressiveNetwork, at, plus_positions
 from .causal_convolution import CausalConv
 
 __all__ = ["GatedPixelCNN"]
@@ -41,6 +41,8 @@ class GatedPixelCNN(AutoregressiveNetwork):
         context_dim: size of the context, 0 for none; it enters every gate.
         context_kind: ``'vector'``, ``'label'`` or ``'image'``.
         kernel_size: odd size of the kernels of the first layer; later ones are of size 3.
+        learned_positions: whether each position has a learned vector of its own behind the first
+            convolutions. Without them a network knows of positions what the edges tell alone.
 
     Shape:
         ``(..., *grid_shape, in_channels)`` to ``(..., *grid_shape, num_params)``.
@@ -59,6 +61,7 @@ class GatedPixelCNN(AutoregressiveNetwork):
     vertical: CausalConv
     horizontal: CausalConv
     from_vertical: Linear
+    positions: Array | None
     blocks: tuple["_Block", ...]
     head: Linear
     last: Linear
@@ -74,6 +77,7 @@ class GatedPixelCNN(AutoregressiveNetwork):
         context_dim: int = 0,
         context_kind: str = "vector",
         kernel_size: int = 7,
+        learned_positions: bool = False,
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
         check_image_grid(self.grid_shape)
@@ -84,12 +88,15 @@ class GatedPixelCNN(AutoregressiveNetwork):
         self.vertical = CausalConv(keys[0], in_channels, width, above)
         self.horizontal = CausalConv(keys[1], in_channels, width, left)
         self.from_vertical = Linear(keys[2], width, width)
+        self.positions = jnp.zeros((*self.grid_shape, width)) if learned_positions else None
         self.blocks = tuple(_Block(key, width, context_dim) for key in keys[5:])
         self.head, self.last = Linear(keys[3], width, width), Linear(keys[4], width, num_params)
 
-    def _vertical(self, x: Array, features: Array | None, conv) -> list[Array]:
+    def _vertical(
+        self, x: Array, features: Array | None, conv, positions: Array | None
+    ) -> list[Array]:
         """What each horizontal layer is to get from the row above, for rows of inputs."""
-        v = conv(self.vertical, x)
+        v = plus_positions(conv(self.vertical, x), positions)
         found = [self.from_vertical(v)]
         for block in self.blocks:
             y = conv(block.vertical, v)
@@ -97,15 +104,22 @@ class GatedPixelCNN(AutoregressiveNetwork):
             v = block.gate(y, features, block.vertical_context)
         return found
 
-    def _horizontal(self, x: Array, above: list[Array], features: Array | None, conv) -> Array:
-        h = conv(self.horizontal, x, lag=1) + above[0]
+    def _horizontal(
+        self,
+        x: Array,
+        above: list[Array],
+        features: Array | None,
+        conv,
+        index: Array | None = None,
+    ) -> Array:
+        h = plus_positions(conv(self.horizontal, x, lag=1) + above[0], self.positions, index)
         for block, v in zip(self.blocks, above[1:], strict=True):
             y = conv(block.horizontal, h) + v
             h = h + block.residual(block.gate(y, features, block.horizontal_context))
         return self.last(relu(self.head(relu(h))))
 
     def run(self, x, features):
-        found = self._vertical(x, features, lambda layer, h: layer(h))
+        found = self._vertical(x, features, lambda layer, h: layer(h), self.positions)
         above = [jnp.concatenate([jnp.zeros_like(v[:, :1]), v[:, :-1]], 1) for v in found]
         return self._horizontal(x, above, features, lambda layer, h, lag=0: layer(h))
 
@@ -141,7 +155,8 @@ class GatedPixelCNN(AutoregressiveNetwork):
         features = cache["context"]
         if features is not None:
             features = features[:, row if features.shape[1] > 1 else 0]
-        above = self._vertical(cache["row"], features, conv)
+        positions = None if self.positions is None else self.positions[row]
+        above = self._vertical(cache["row"], features, conv, positions)
         return {**cache, "rows": pasts, "above": above}
 
     def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
@@ -158,7 +173,7 @@ class GatedPixelCNN(AutoregressiveNetwork):
             return y
 
         above = [v[:, column] for v in cache["above"]]
-        params = self._horizontal(previous, above, at(cache["features"], index), conv)
+        params = self._horizontal(previous, above, at(cache["features"], index), conv, index)
         return params, {**cache, "buffers": buffers}
 
 

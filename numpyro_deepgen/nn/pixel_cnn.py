@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.nn import relu
 
@@ -12,7 +13,7 @@ from .._numerics.checks import check_positive_int
 from .._numerics.orders import causal_offsets
 from ..ops._random import check_rng_key
 from ._linear import Linear
-from .autoregressive_network import AutoregressiveNetwork, Stepper, at, whole
+from .autoregressive_network import AutoregressiveNetwork, Stepper, at, plus_positions, whole
 from .causal_convolution import CausalConv
 
 __all__ = ["PixelCNN"]
@@ -41,6 +42,8 @@ class PixelCNN(AutoregressiveNetwork):
         context_kind: ``'vector'``, ``'label'`` or ``'image'``.
         kernel_size: odd size of the first kernel.
         head_dim: width of the last hidden layer, default ``2 h``.
+        learned_positions: whether each position has a learned vector of its own behind the first
+            convolution. Without them a network knows of positions what the edges tell alone.
 
     Shape:
         ``(..., *grid_shape, in_channels)`` to ``(..., *grid_shape, num_params)``.
@@ -56,6 +59,7 @@ class PixelCNN(AutoregressiveNetwork):
     """
 
     first: CausalConv
+    positions: Array | None
     blocks: tuple["_Block", ...]
     head: Linear
     last: Linear
@@ -72,6 +76,7 @@ class PixelCNN(AutoregressiveNetwork):
         context_kind: str = "vector",
         kernel_size: int = 7,
         head_dim: int | None = None,
+        learned_positions: bool = False,
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
         width = 2 * check_positive_int("hidden_dim", hidden_dim)
@@ -85,14 +90,17 @@ class PixelCNN(AutoregressiveNetwork):
             causal_offsets((kernel_size,) * num_axes, include_center=False),
             init_scale=RECTIFIED,
         )
+        self.positions = jnp.zeros((*self.grid_shape, width)) if learned_positions else None
         offsets = causal_offsets((3,) * num_axes, include_center=True)
         self.blocks = tuple(_Block(key, hidden_dim, offsets, context_dim) for key in keys[3:])
         head_dim = width if head_dim is None else check_positive_int("head_dim", head_dim)
         self.head = Linear(keys[1], width, head_dim, init_scale=RECTIFIED)
         self.last = Linear(keys[2], head_dim, num_params)
 
-    def _params(self, x: Array, features: Array | None, conv: Callable) -> Array:
-        h = conv(self.first, x, lag=1)
+    def _params(
+        self, x: Array, features: Array | None, conv: Callable, index: Array | None = None
+    ) -> Array:
+        h = plus_positions(conv(self.first, x, lag=1), self.positions, index)
         for block in self.blocks:
             h = block(h, features, conv)
         return self.last(relu(self.head(relu(h))))
@@ -108,7 +116,7 @@ class PixelCNN(AutoregressiveNetwork):
 
     def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
         stepper = Stepper(cache["buffers"], index)
-        params = self._params(previous, at(cache["features"], index), stepper)
+        params = self._params(previous, at(cache["features"], index), stepper, index)
         return params, {**cache, "buffers": stepper.done}
 
 

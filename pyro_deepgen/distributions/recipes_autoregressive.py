@@ -84,6 +84,7 @@ def pixel_cnn(
     context_kind: str = "vector",
     order: str | Sequence = "raster",
     one_hot: bool = False,
+    learned_positions: bool = False,
 ) -> Autoregressive:
     r"""Residual masked convolutions.
 
@@ -98,6 +99,8 @@ def pixel_cnn(
         context_kind: ``'vector'``, ``'label'`` or ``'image'``.
         order: order of the positions, or a list; see :class:`Autoregressive`.
         one_hot: whether integers enter the network as one-hot vectors.
+        learned_positions: whether each position has a learned vector of its own; on binarised
+            MNIST several nats better.
 
     Example:
         >>> from pyro_deepgen.distributions.conditionals import BernoulliConditional
@@ -118,6 +121,7 @@ def pixel_cnn(
         in_channels=in_channels(conditional, one_hot),
         context_dim=context_dim,
         context_kind=context_kind,
+        learned_positions=learned_positions,
     )
     return Autoregressive(network, conditional, event_shape, order)
 
@@ -132,6 +136,7 @@ def gated_pixel_cnn(
     context_kind: str = "vector",
     order: str | Sequence = "raster",
     one_hot: bool = False,
+    learned_positions: bool = False,
 ) -> Autoregressive:
     r"""Gated convolutions in two stacks, without a blind spot.
 
@@ -145,6 +150,8 @@ def gated_pixel_cnn(
         context_kind: ``'vector'``, ``'label'`` or ``'image'``.
         order: order of the positions, or a list; see :class:`Autoregressive`.
         one_hot: whether integers enter the network as one-hot vectors.
+        learned_positions: whether each position has a learned vector of its own; on binarised
+            MNIST several nats better.
 
     Example:
         >>> from pyro_deepgen.distributions.conditionals import BernoulliConditional
@@ -164,6 +171,7 @@ def gated_pixel_cnn(
         in_channels=in_channels(conditional, one_hot),
         context_dim=context_dim,
         context_kind=context_kind,
+        learned_positions=learned_positions,
     )
     return Autoregressive(network, conditional, event_shape, order)
 

@@ -107,6 +107,13 @@ class AutoregressiveNetwork(nn.Module):
         return None if features is None else features.flatten(1, -2).transpose(0, 1)
 
 
+def plus_positions(h: Tensor, positions: Tensor | None, index: int | None = None) -> Tensor:
+    """Add the vectors of all positions, or that of one, to features."""
+    if positions is None:
+        return h
+    return h + (positions if index is None else positions.flatten(0, -2)[index])
+
+
 def at(features: Tensor | None, index: int) -> Tensor | None:
     """Return the features of one position from those of a cache."""
     if features is None:

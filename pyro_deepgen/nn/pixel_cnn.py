@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import causal_offsets
-from .autoregressive_network import AutoregressiveNetwork, Stepper, at, whole
+from .autoregressive_network import AutoregressiveNetwork, Stepper, at, plus_positions, whole
 from .causal_convolution import CausalConv
 
 __all__ = ["PixelCNN"]
@@ -37,6 +37,8 @@ class PixelCNN(AutoregressiveNetwork):
         context_kind: ``'vector'``, ``'label'`` or ``'image'``.
         kernel_size: odd size of the first kernel.
         head_dim: width of the last hidden layer, default ``2 h``.
+        learned_positions: whether each position has a learned vector of its own behind the first
+            convolution. Without them a network knows of positions what the edges tell alone.
 
     Shape:
         ``(..., *grid_shape, in_channels)`` to ``(..., *grid_shape, num_params)``.
@@ -62,6 +64,7 @@ class PixelCNN(AutoregressiveNetwork):
         context_kind: str = "vector",
         kernel_size: int = 7,
         head_dim: int | None = None,
+        learned_positions: bool = False,
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
         width = 2 * check_positive_int("hidden_dim", hidden_dim)
@@ -72,6 +75,9 @@ class PixelCNN(AutoregressiveNetwork):
             causal_offsets((kernel_size,) * num_axes, include_center=False),
             init_scale=RECTIFIED,
         )
+        self.positions = (
+            nn.Parameter(torch.zeros(*self.grid_shape, width)) if learned_positions else None
+        )
         offsets = causal_offsets((3,) * num_axes, include_center=True)
         self.blocks = nn.ModuleList(
             _Block(hidden_dim, offsets, context_dim)
@@ -81,8 +87,10 @@ class PixelCNN(AutoregressiveNetwork):
         self.head = _rectified(width, head_dim)
         self.last = nn.Linear(head_dim, num_params)
 
-    def _params(self, x: Tensor, features: Tensor | None, conv: Callable) -> Tensor:
-        h = conv(self.first, x, lag=1)
+    def _params(
+        self, x: Tensor, features: Tensor | None, conv: Callable, index: int | None = None
+    ) -> Tensor:
+        h = plus_positions(conv(self.first, x, lag=1), self.positions, index)
         for block in self.blocks:
             h = block(h, features, conv)
         return self.last(relu(self.head(relu(h))))
@@ -98,7 +106,7 @@ class PixelCNN(AutoregressiveNetwork):
 
     def step(self, cache: dict, previous: Tensor, index: int) -> tuple[Tensor, dict]:
         stepper = Stepper(cache["buffers"], index)
-        params = self._params(previous, at(cache["features"], index), stepper)
+        params = self._params(previous, at(cache["features"], index), stepper, index)
         return params, {**cache, "buffers": stepper.done}
 
 
