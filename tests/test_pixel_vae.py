@@ -183,7 +183,7 @@ def test_free_nats_keep_the_posterior_from_collapse(backend32):
     bound, x, rates = b.load("infer").BetaELBO, images(b, 1000, 8), []
     for free_bits in (0.0, 4.0):
         pair = make(b, "pixel_vae", (1, 8, 8), 4, (4,), **{**PIXELS, "hidden_dim": 8})
-        pair = train(b, pair, x, 150, bound(free_bits=free_bits, analytic=True))
+        pair = train(b, pair, x, 300, bound(free_bits=free_bits, analytic=True))
         rates.append(divergence(b, pair, x))
     # without them, the decoder does without the latent variables
     assert rates[0] < 1.0 and rates[1] > 0.95 * 4.0
@@ -239,12 +239,12 @@ def test_chains_over_a_continuous_context(backend, name):
     conditional = conditionals(backend).BernoulliConditional()
     module = case_of(name).distribution(backend, (2, 3), conditional, context_dim=2)
     module = backend.perturbed(module, 0.4)
-    x = bits((2, 3))[[5] * 20]
+    x = bits((2, 3))[[5] * 60]
 
     def model():
         zeros = backend.array(np.zeros(2))
         z = backend.sample("z", backend.dist.Normal(zeros, 1.0).to_event(1))
-        with backend.plate("data", 20):
+        with backend.plate("data", 60):
             backend.sample("x", module(z), obs=backend.array(x))
 
     drawn = backend.nuts(model, 100, 200)["z"]
