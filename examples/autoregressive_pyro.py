@@ -67,6 +67,8 @@ def build(images, args):
         options["dropout"] = args.dropout
     if args.learned_positions:
         options["learned_positions"] = True
+    if args.activation:
+        options["activation"] = args.activation
     recipe = getattr(distributions, args.model)
     return recipe(images.sides, conditional, order=orders(images, args), **options)
 
@@ -175,6 +177,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--learned-positions", action="store_true", help="of pixel_cnn and gated_pixel_cnn"
     )
+    parser.add_argument("--activation", help="of pixel_cnn and made: relu, silu, gelu, elu, ...")
     parser.add_argument("--num-layers", type=int, default=1, help="hidden layers of made")
     parser.add_argument("--num-masks", type=int, default=1, help="random orders of made")
     parser.add_argument("--dropout", type=float, default=0.0, help="of pixel_cnn_plus_plus")
@@ -199,6 +202,8 @@ def parse_args(argv=None):
         parser.error(f"--num-masks and --num-layers must be 1 for {args.model}; they are of made")
     if args.learned_positions and args.model not in ("pixel_cnn", "gated_pixel_cnn"):
         parser.error("--learned-positions must go with pixel_cnn or gated_pixel_cnn")
+    if args.activation and args.model not in ("pixel_cnn", "made"):
+        parser.error("--activation must go with pixel_cnn or made")
     if args.labels and args.data:
         parser.error("--labels must go without --data: files of images hold no labels")
     return args

@@ -184,6 +184,24 @@ def test_twins_agree_on_learned_positions(both, name, tmp_path):
     np.testing.assert_allclose(scores[1], scores[0], rtol=1e-10)
 
 
+def test_activations_of_a_pixel_cnn_on_both_twins(both, tmp_path):
+    theirs, ours = both
+    module = theirs.perturbed(bernoulli(theirs, case_of("PixelCNN"), activation="silu"), 0.3)
+    theirs.io.save(tmp_path / "file", module)
+    scores = {}
+    for activation in ("silu", "relu"):
+        other = bernoulli(ours, case_of("PixelCNN"), activation=activation)
+        scores[activation] = ours.score(ours.io.load(tmp_path / "file", other)(), bits((2, 3)))
+    expected = theirs.score(module(), bits((2, 3)))
+    np.testing.assert_allclose(scores["silu"], expected, rtol=1e-10)
+    assert abs(scores["relu"] - expected).max() > 1e-3
+    for b, m in ((theirs, module), (ours, ours.io.load(tmp_path / "file", other))):
+        x, log_prob = b.draw_and_score(m(), (5,))
+        np.testing.assert_allclose(log_prob, b.score(m(), x), atol=1e-10)
+        with pytest.raises(ValueError, match="activation"):
+            bernoulli(b, case_of("PixelCNN"), activation="step")
+
+
 def seen_from(b, case_name, place, **kwargs):
     """Positions of a 5 x 5 grid that the parameters of one place see."""
     network = b.make(getattr(b.nn, case_name), (5, 5), 1, hidden_dim=6, kernel_size=3, **kwargs)
