@@ -574,6 +574,32 @@ def test_particles_are_vectorised_only_where_that_is_right():
         assert host.torch.equal(host.torch.get_rng_state(), before)
 
 
+def test_steps_check_data_and_structure_and_leave_the_search_for_nan_to_the_fit():
+    with pyro_host() as host:
+        poutine, torch, searches, wrong = host.pyro.poutine, host.torch, [], ""
+
+        def model(x):
+            searches.append(poutine.is_validation_enabled())
+            bad = wrong if len(searches) == 5 else ""
+            rate = host.param("rate", torch.tensor(0.0)).expand(len(x))
+            with host.pyro.plate("data", len(x) - (bad == "plate")):
+                likelihood = host.pyro.distributions.Bernoulli(logits=rate)
+                host.pyro.sample("x", likelihood, obs=x + (bad == "support"))
+
+        options = {"args": (torch.ones(4),), "loss": host.Trace_ELBO(), "learning_rate": 0.01}
+        before = poutine.is_validation_enabled()
+        for wrong in ("plate", "support"):
+            host.start()
+            searches.clear()
+            with pytest.raises(host.infer.FitError, match=wrong):
+                host.fit(model, no_guide, 10, **options)
+            assert poutine.is_validation_enabled() == before
+        wrong = ""
+        searches.clear()
+        host.fit(model, no_guide, 10, **options)
+        assert poutine.is_validation_enabled() == before and not any(searches[-10:])
+
+
 def test_buffers_and_numbers_in_the_optimizer_are_part_of_a_checkpoint(tmp_path):
     with pyro_host() as host:
         nn, clipped = host.torch.nn, host.pyro.optim.clipped_adam.ClippedAdam

@@ -1,6 +1,7 @@
 """Arguments of a step: all of them, or the rows of a minibatch."""
 
 from collections.abc import Callable
+from operator import getitem
 
 import numpy as np
 
@@ -18,6 +19,7 @@ class Minibatches:
         is_array: tells an array of the host.
         batch_size: number of rows of a minibatch, or None for all.
         seed: function that draws the seed of the order of the rows.
+        select: function of an array and the numbers of rows that gives these rows.
     """
 
     def __init__(
@@ -26,10 +28,11 @@ class Minibatches:
         is_array: Callable[[object], bool],
         batch_size: int | None,
         seed: Callable[[], int],
+        select: Callable = getitem,
     ):
         self.places = tuple(i for i, arg in enumerate(args) if is_array(arg))
         self.arrays = tuple(args[i] for i in self.places) if batch_size else ()
-        self.batch_size, self.seed, self._args = batch_size, 0, args
+        self.batch_size, self.seed, self._args, self._select = batch_size, 0, args, select
         if batch_size is not None:
             self.size = check_minibatches(batch_size, [array.shape for array in self.arrays])
             self.seed = seed()
@@ -53,7 +56,7 @@ class Minibatches:
         for place, array in zip(
             self.places, self.arrays if arrays is None else arrays, strict=True
         ):
-            args[place] = array[rows]
+            args[place] = self._select(array, rows)
         return tuple(args)
 
 
