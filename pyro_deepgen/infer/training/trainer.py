@@ -1,9 +1,7 @@
 """The steps of a fit on this host: the gradients of ``SVI`` under one optimiser."""
 
 import math
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pyro
@@ -17,6 +15,7 @@ from .._vectorize import plate_nesting_if_vectorizable
 from ..elbo.base import describe, schedule_of
 from ..elbo.schedules import weights_of_steps
 from ._diagnosis import bad_sites
+from ._host_words import first_lines, quiet, without_searching
 from ._optimizer import NamedOptimizer
 from ._parameters import Parameters, as_array, as_tensor
 from ._policies import Skipping, Turns
@@ -86,7 +85,7 @@ class SVITrainer:
         """Run once what builds guides, parameters and bounds at their first call."""
         args, kwargs = self._arguments
         self._set_loss(loss or Trace_ELBO())
-        with _quiet():
+        with quiet():
             self._run_loss(self._kl_weights(0, 1)[0])
             if loss is None:
                 nesting = plate_nesting_if_vectorizable(self.model, self.guide, args, kwargs)
@@ -157,7 +156,7 @@ class SVITrainer:
         first: int = 0,
     ) -> str:
         """Take a step for each rate; stop before one that is not finite and say what was not."""
-        with _quiet(), _without_searching():
+        with quiet(), without_searching():
             steps = range(first, first + len(rates))
             extras = self._kl_weights(first, first + len(rates))
             rows = self._minibatches.rows(first, first + len(rates))
@@ -177,7 +176,7 @@ class SVITrainer:
                         continue
                     set_random_state(random_state, self._device)
                     if numerical:
-                        return f"{type(error).__name__} ({_first_lines(error)})"
+                        return f"{type(error).__name__} ({first_lines(error)})"
                     raise
                 self._give_turn(self._turns.of(step))
                 failure = self._failure(value)
@@ -239,7 +238,7 @@ class SVITrainer:
     def diagnose(self) -> str:
         """The sites and parameters that are not finite in the step that was refused."""
         args, kwargs = self._arguments
-        with unmoved_random_state(self._device), _quiet():
+        with unmoved_random_state(self._device), quiet():
             try:
                 sites = bad_sites(self._loss, self.model, self.guide, args, kwargs)
             except Exception as error:
@@ -256,7 +255,7 @@ class SVITrainer:
         current = self.parameters.copies()
         self.parameters.fill(self._average)
         try:
-            with unmoved_random_state(self._device), _quiet():
+            with unmoved_random_state(self._device), quiet():
                 torch.manual_seed(self._seed)
                 return _number(self._svi.evaluate_loss(*args, **kwargs))
         finally:
@@ -384,33 +383,5 @@ def _number(loss) -> float:
     return float(sum(loss)) if isinstance(loss, tuple) else float(loss)
 
 
-def _first_lines(error: Exception) -> str:
-    """The message, without what follows the first full line."""
-    lines = str(error).splitlines() or [""]
-    return " ".join(lines[: 1 + lines[0].endswith(":")])
-
-
 def _name(function: Callable) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
-
-
-@contextmanager
-def _without_searching() -> Iterator[None]:
-    """Without the host's search of each site and its gradient for NaN, as a step looks at all.
-
-    The checks of distributions and of the structure of model and guide go on.
-    """
-    searches = poutine.is_validation_enabled()
-    poutine.enable_validation(False)
-    try:
-        yield
-    finally:
-        poutine.enable_validation(searches)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the host's warnings of NaN, which are told as errors here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
-        yield
