@@ -188,14 +188,15 @@ def test_activations_of_a_pixel_cnn_on_both_twins(both, tmp_path):
     theirs, ours = both
     module = theirs.perturbed(bernoulli(theirs, case_of("PixelCNN"), activation="silu"), 0.3)
     theirs.io.save(tmp_path / "file", module)
-    scores = {}
+    others = {}
     for activation in ("silu", "relu"):
         other = bernoulli(ours, case_of("PixelCNN"), activation=activation)
-        scores[activation] = ours.score(ours.io.load(tmp_path / "file", other)(), bits((2, 3)))
+        others[activation] = ours.io.load(tmp_path / "file", other)
+    scores = {name: ours.score(other(), bits((2, 3))) for name, other in others.items()}
     expected = theirs.score(module(), bits((2, 3)))
     np.testing.assert_allclose(scores["silu"], expected, rtol=1e-10)
     assert abs(scores["relu"] - expected).max() > 1e-3
-    for b, m in ((theirs, module), (ours, ours.io.load(tmp_path / "file", other))):
+    for b, m in ((theirs, module), (ours, others["silu"])):
         x, log_prob = b.draw_and_score(m(), (5,))
         np.testing.assert_allclose(log_prob, b.score(m(), x), atol=1e-10)
         with pytest.raises(ValueError, match="activation"):

@@ -346,6 +346,7 @@ def test_verdicts_are_right_where_the_truth_is_known(package, name):
         kwargs=problem.data,
         methods=["nuts", "auto_normal", "nsf", "neutra"],
         reference=problem.reference_fn(20000, seed=1),
+        target_accept_prob=0.97,  # at 0.9 one transition of 2000 diverges in some runs of neutra
         progress=False,
     )
     levels = {result.name: result.verdict.level for result in comparison.results}
@@ -354,11 +355,7 @@ def test_verdicts_are_right_where_the_truth_is_known(package, name):
     assert levels["auto_normal"] != "trust"
     assert (levels["nuts"] == "trust") == (name == "eight_schools")
     if name == "eight_schools":
-        neutra = comparison["neutra"]
-        # one divergent transition of thousands is a warning, and comes or goes with rounding
-        divergent = neutra.metrics["divergent_share"].value
-        assert levels["neutra"] == ("trust" if divergent == 0 else "caution")
-        assert divergent < 0.002 and len(neutra.verdict.reasons) == (1 if divergent else 2)
+        assert levels["neutra"] == "trust"
 
 
 @pytest.mark.slow

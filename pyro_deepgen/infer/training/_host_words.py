@@ -10,7 +10,7 @@ __all__ = ["first_lines", "quiet", "without_searching"]
 
 
 def first_lines(error: Exception) -> str:
-    """The message of an error, without what follows the first full line."""
+    """The first line of an error's message, and the next one where it ends with a colon."""
     lines = str(error).splitlines() or [""]
     return " ".join(lines[: 1 + lines[0].endswith(":")])
 
@@ -25,9 +25,11 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def without_searching() -> Iterator[None]:
-    """Without the host's search of each site and its gradient for NaN, as a step looks at all.
+    """Without what ``poutine`` validates, above all a search of each site and gradient for NaN.
 
-    The checks of distributions and of the structure of model and guide go on.
+    A step looks at the loss and all gradients itself. The signs of tensors of ``poutine.scale`` and
+    the sizes in ``pyro.subsample`` are checked in the first run alone then; the checks of
+    distributions, plates and of model against guide go on.
     """
     searches = poutine.is_validation_enabled()
     poutine.enable_validation(False)

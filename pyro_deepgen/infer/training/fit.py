@@ -48,7 +48,10 @@ def fit(
     :math:`g` are clipped together, :math:`g \min(1, c / \|g\|_2)`, and their state is saved.
     Parameters that appear later in training join it. Randomness comes from the host's random
     state; the trials of learning rates do not move it, so that the run is the one that the chosen
-    rate would have had by itself.
+    rate would have had by itself. The host's checks of distributions, values, plates and of model
+    against guide go on in every step; those of ``poutine`` (NaN at a site, the sign of a tensor of
+    ``poutine.scale``, the sizes in ``pyro.subsample``) are made in the first run alone: a step
+    looks at its loss and at all gradients.
 
     Args:
         model: a Pyro model.

@@ -370,7 +370,7 @@ def _is_tensor(value) -> bool:
 
 
 def _rows_of(array: Tensor, rows: Tensor) -> Tensor:
-    # four times as fast as indexing
+    # of 100 rows of 784 numbers on a CPU in a quarter of the time of indexing
     return array.index_select(0, rows.to(array.device))
 
 
