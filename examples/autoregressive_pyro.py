@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 
 from pyro_deepgen import distributions, io
 from pyro_deepgen.distributions.conditionals import BernoulliConditional, CategoricalConditional
-from pyro_deepgen.infer import fit
+from pyro_deepgen.infer import fit, muon
 
 MODELS = (
     *("made", "pixel_cnn", "gated_pixel_cnn", "row_lstm", "diagonal_bilstm"),
@@ -102,6 +102,7 @@ def train_module(module, train, valid, args):
         held_out_kwargs={"size": len(held_out[0])},
         loss=Trace_ELBO(),
         learning_rate=args.learning_rate,
+        optimizer=muon if args.optimizer == "muon" else None,
         evaluate_every=args.eval_every * steps_per_epoch,
         keep=args.keep,
         checkpoint=args.checkpoint,
@@ -184,6 +185,7 @@ def parse_args(argv=None):
     parser.add_argument("--num-epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--optimizer", choices=("adam", "muon"), default="adam")
     parser.add_argument("--eval-every", type=int, default=1, help="epochs between evaluations")
     parser.add_argument("--num-held-out", type=int, help="images of an evaluation, default all")
     parser.add_argument(

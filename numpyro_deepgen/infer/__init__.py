@@ -31,7 +31,7 @@ from .mcmc import FlowIndependence
 from .refinement import RefinedGuide, refine
 from .starts import StartReport
 from .top_down import TopDown
-from .training import FitError, FitResult, fit
+from .training import FitError, FitResult, fit, muon
 
 __all__ = [
     "AnnealedResult",
@@ -67,6 +67,7 @@ __all__ = [
     "importance_resample",
     "latent_statistics",
     "log_evidence",
+    "muon",
     "rank_statistics",
     "refine",
     "spectral_penalty",
