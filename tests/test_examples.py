@@ -291,6 +291,15 @@ def test_several_masks(host, tables):
 
 
 @pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
+def test_muon_trains_an_autoregressive_network(host, tables):
+    options = ["--model", "pixel_cnn", "--num-blocks", 3, "--activation", "silu", "--quiet"]
+    options += ["--num-epochs", 20, "--learning-rate", 0.01, "--keep", "last"]
+    _, result = run("autoregressive", host, *options, "--optimizer", "muon")
+    assert result["bits"] < 2.0
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_command_lines_of_the_rows_of_the_gpu(host, tables):
     for row in ROWS:
         script = runpy.run_path(str(EXAMPLES / f"{row.topic}_{host}.py"))

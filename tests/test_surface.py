@@ -83,6 +83,7 @@ HOSTS_OWN = {
     ("save_guide", "params"),
     ("latent_statistics", "params"),
     ("log_evidence", "params"),
+    ("muon", "params"),
     ("refine", "params"),
 }
 

@@ -10,6 +10,9 @@ from ..arguments import check_callables
 
 __all__ = ["muon"]
 
+# root mean square of an update of Adam, times the rate
+SIZE = 0.2
+
 
 def muon(
     rate: float | Array,
@@ -25,9 +28,9 @@ def muon(
 
     of every weight, as a matrix of ``m`` rows, its first axis, and ``n`` columns, all the others.
     Five steps find :math:`U V^\top` roughly: singular values end between 0.6 and 1.3, where they
-    began above a thousandth of the norm. An update is as large as Adam's, so rates of Adam serve.
-    Biases, and what else is no matrix, are trained by Adam (with Nesterov's momentum). It is
-    ``optax.contrib.muon`` with the layout of this package's weights.
+    began above 0.002 of the norm. An update is as large as Adam's, so rates of Adam serve.
+    Biases, and what else is no matrix, are trained by Adam. It is ``optax.contrib.muon`` with the
+    layout of this package's weights.
 
     Args:
         rate: learning rate.
@@ -63,20 +66,23 @@ def muon(
         )
     check_callables(is_matrix=is_matrix or _has_sides)
 
-    def layout(params):
-        return jax.tree.map(lambda value: _axes(value, is_matrix or _has_sides), params)
+    def kinds(params):
+        chosen = is_matrix or _has_sides
+        return jax.tree.map(
+            lambda value: "muon" if value.ndim > 1 and chosen(value) else "adam", params
+        )
 
-    return optax.contrib.muon(
-        rate, beta=momentum, muon_weight_dimension_numbers=layout, consistent_rms=0.2
+    matrices = optax.contrib.muon(
+        rate, beta=momentum, muon_weight_dimension_numbers=_layout, consistent_rms=SIZE
     )
+    return optax.partition({"muon": matrices, "adam": optax.adam(rate)}, kinds)
+
+
+def _layout(params):
+    """Outputs and inputs of every weight."""
+    numbers = optax.contrib.MuonDimensionNumbers
+    return jax.tree.map(lambda value: numbers(tuple(range(1, value.ndim)), 0), params)
 
 
 def _has_sides(value: Array) -> bool:
     return value.shape[0] > 1 and value.size > value.shape[0]
-
-
-def _axes(value: Array, is_matrix: Callable):
-    """Outputs and inputs of a weight, None for what Adam trains."""
-    if value.ndim < 2 or not is_matrix(value):
-        return None
-    return optax.contrib.MuonDimensionNumbers(tuple(range(1, value.ndim)), 0)

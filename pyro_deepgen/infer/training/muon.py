@@ -11,7 +11,7 @@ from ._optimizer import adam
 
 __all__ = ["muon"]
 
-# of a x + b x^3 + c x^5, which five times makes nearly one of singular values above a thousandth
+# of a x + b x^3 + c x^5, which five times makes nearly one of singular values above 0.002
 QUINTIC = (3.4445, -4.7750, 2.0315)
 NUM_STEPS = 5
 # root mean square of an update of Adam, times the rate
@@ -33,7 +33,7 @@ def muon(
 
     of every weight, as a matrix of ``m`` rows, its first axis, and ``n`` columns, all the others.
     Five steps find :math:`U V^\top` roughly: singular values end between 0.6 and 1.3, where they
-    began above a thousandth of the norm. An update is as large as Adam's, so rates of Adam serve.
+    began above 0.002 of the norm. An update is as large as Adam's, so rates of Adam serve.
     Biases, and what else is no matrix, are trained by Adam. Matrices of one size are
     orthogonalised together; ``torch.optim.Muon`` takes them one by one, and of two axes alone.
 
