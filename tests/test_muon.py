@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from test_fit import HOSTS
+from test_fit import HOSTS, no_guide
 
 RATE, MOMENTUM = 0.01, 0.9
 RNG = np.random.default_rng(4)
@@ -156,6 +156,26 @@ def test_a_run_with_muon_goes_on_where_it_was_cut(host, tmp_path, aggressive_ste
     np.testing.assert_array_equal(resumed.losses, whole.losses)
     for name in whole.params:
         np.testing.assert_array_equal(resumed.params[name], whole.params[name])
+
+
+def test_the_host_s_own_loop_takes_it(host):
+    start, target = np.array([[2.0, 0.5], [0.1, -1.0], [1.0, 1.0]]), np.ones((3, 2))
+
+    def model():
+        value = host.param("value", host.array(start.copy()))
+        host.factor("density", -0.5 * ((value - host.array(target)) ** 2).sum())
+
+    if host.name == "pyro":
+        optimizer = host.pyro.optim.PyroOptim(host.infer.muon, {"rate": RATE})
+        svi = host.SVI(model, no_guide, optimizer, host.Trace_ELBO())
+        svi.step()
+        end = host.numpy(host.pyro.param("value"))
+    else:
+        svi = host.SVI(model, no_guide, host.infer.muon(RATE), host.Trace_ELBO())
+        state, _ = svi.update(svi.init(host.jax.random.key(0)))
+        end = np.asarray(svi.get_params(state)["value"])
+    expected = start - 0.2 * math.sqrt(3) * RATE * orthogonal(start - target)[0]
+    np.testing.assert_allclose(end, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize(

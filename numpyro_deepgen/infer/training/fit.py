@@ -65,7 +65,8 @@ def fit(
         decay: ``'cosine'``, from the peak to a hundredth of it (Loshchilov & Hutter 2017, eq. 5),
             or ``'constant'``. A schedule is taken as it is.
         optimizer: function of the rate that gives an ``optax.GradientTransformation``, default
-            ``optax.adam``. The rate it gets is an array, that of the step.
+            ``optax.adam``; for weights of networks also :func:`muon`. The rate it gets is an array,
+            that of the step.
         clip_norm: largest norm :math:`c` of all gradients together, None for no clipping.
         patience: number of evaluations in a row without a new lowest loss after which training
             stops, None for never.

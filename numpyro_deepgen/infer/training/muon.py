@@ -30,7 +30,7 @@ def muon(
     Five steps find :math:`U V^\top` roughly: singular values end between 0.6 and 1.3, where they
     began above 0.002 of the norm. An update is as large as Adam's, so rates of Adam serve.
     Biases, and what else is no matrix, are trained by Adam. It is ``optax.contrib.muon`` with the
-    layout of this package's weights.
+    layout of this package's weights. The host's own loop takes it as ``muon(1e-2)``.
 
     Args:
         rate: learning rate.

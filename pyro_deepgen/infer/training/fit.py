@@ -66,7 +66,8 @@ def fit(
         decay: ``'cosine'``, from the peak to a hundredth of it (Loshchilov & Hutter 2017, eq. 5),
             or ``'constant'``. A schedule is taken as it is.
         optimizer: function of parameters and rate that gives a ``torch.optim.Optimizer``, default
-            ``torch.optim.Adam``. Its rate is set before each step.
+            ``torch.optim.Adam``; for weights of networks also :func:`muon`. Its rate is set before
+            each step.
         clip_norm: largest norm :math:`c` of all gradients together, None for no clipping.
         patience: number of evaluations in a row without a new lowest loss after which training
             stops, None for never.

@@ -35,7 +35,8 @@ def muon(
     Five steps find :math:`U V^\top` roughly: singular values end between 0.6 and 1.3, where they
     began above 0.002 of the norm. An update is as large as Adam's, so rates of Adam serve.
     Biases, and what else is no matrix, are trained by Adam. Matrices of one size are
-    orthogonalised together; ``torch.optim.Muon`` takes them one by one, and of two axes alone.
+    orthogonalised together; ``torch.optim.Muon`` takes them one by one, and of two axes alone. The
+    host's own loop takes it as ``pyro.optim.PyroOptim(muon, {"rate": 1e-2})``.
 
     Args:
         params: parameters.
