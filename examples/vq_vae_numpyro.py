@@ -1,21 +1,31 @@
 """Train vector-quantised auto-encoders on grey images (NumPyro).
 
-The bound is that of the codes with their learned prior. Codebooks start at vectors of training
-images. With `--checkpoint` a run that was cut goes on.
+The bound is that of the codes with their learned prior: independent codes at first, and with
+`--priors pixel_cnn` a gated PixelCNN of each level of codes, the lower given the vectors of the
+upper, trained after the pair (Razavi, van den Oord & Vinyals 2019). Codebooks start at vectors of
+training images. With `--checkpoint` a run that was cut goes on.
 
-    python examples/vq_vae_numpyro.py --model vq-vae-2 --output results
+    python examples/vq_vae_numpyro.py --model vq-vae-2 --priors pixel_cnn --output results
 """
 
 import argparse
 from pathlib import Path
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 from images import load_images, save_curve, save_pictures
 from jax import random
+from numpyro.contrib.module import eqx_module
+from numpyro.infer import Trace_ELBO
 
 from numpyro_deepgen import io
-from numpyro_deepgen.distributions.conditionals import DiscretizedLogisticConditional
+from numpyro_deepgen.distributions import gated_pixel_cnn
+from numpyro_deepgen.distributions.conditionals import (
+    CategoricalConditional,
+    DiscretizedLogisticConditional,
+)
 from numpyro_deepgen.infer import BetaELBO, fit
 from numpyro_deepgen.models import VQVAE, VQVAE2
 
@@ -41,26 +51,71 @@ def build(rng_key, images, args):
     return pair.restart_dead_codes(rng_key, some, min_usage=len(some) ** 2)
 
 
-def train_pair(rng_key, pair, images, args):
-    """Train, keeping the parameters with the best bound on the validation images."""
-    train, valid = (
-        jnp.asarray(shaped(images, rows, args)) for rows in (images.train, images.valid)
+def guide(*args, **kwargs):
+    """No latent variables: the evidence lower bound is the log-likelihood."""
+
+
+def train(rng_key, model, guide, loss, parts, num_epochs, args, stage=""):
+    """Train on the first of two tuples of arrays, keeping the parameters best on the second."""
+    sizes = [len(part[0]) for part in parts]
+    steps_per_epoch = sizes[0] // args.batch_size
+    return fit(
+        rng_key,
+        model,
+        guide,
+        num_epochs * steps_per_epoch,
+        args=parts[0],
+        kwargs={"size": sizes[0]},
+        batch_size=args.batch_size,
+        held_out_args=parts[1],
+        held_out_kwargs={"size": sizes[1]},
+        loss=loss,
+        learning_rate=args.learning_rate,
+        evaluate_every=args.eval_every * steps_per_epoch,
+        checkpoint=args.checkpoint and args.checkpoint + stage,
+        checkpoint_every=args.eval_every * steps_per_epoch,
+        progress=not args.quiet,
     )
-    steps_per_epoch = len(train) // args.batch_size
-    loss = BetaELBO()
-    options = {
-        "kwargs": {"size": len(train)},
-        "batch_size": args.batch_size,
-        "held_out_args": (valid,),
-        "held_out_kwargs": {"size": len(valid)},
-        "learning_rate": args.learning_rate,
-        "evaluate_every": args.eval_every * steps_per_epoch,
-        "checkpoint": args.checkpoint,
-        "checkpoint_every": args.eval_every * steps_per_epoch,
-        "progress": not args.quiet,
-    }
-    num_steps = args.num_epochs * steps_per_epoch
-    return fit(rng_key, pair.model, pair.guide, num_steps, args=(train,), loss=loss, **options)
+
+
+def pixel_cnns(rng_key, pair, x, args):
+    """A gated PixelCNN of each level of codes, the lowest first, given the vectors above."""
+    conditional, codes = CategoricalConditional(args.num_codes), pair.codes(x[:1])
+    priors = []
+    for i, name in enumerate(sorted(codes)):
+        options = {"hidden_dim": args.prior_channels, "num_blocks": args.prior_blocks}
+        if i + 1 < len(codes):
+            options |= {"context_dim": args.code_dim, "context_kind": "image"}
+        rng_key, key = random.split(rng_key)
+        shape = codes[name].shape[1:]
+        priors.append(gated_pixel_cnn(key, shape, conditional, one_hot=True, **options))
+    return priors
+
+
+def code_model(prior):
+    """The model of codes as data of their prior."""
+
+    def model(codes, context=None, size=None):
+        density = eqx_module("density", prior)
+        with numpyro.plate("data", size, subsample_size=len(codes)):
+            numpyro.sample("codes", density(context), obs=codes)
+
+    return model
+
+
+def train_priors(rng_key, pair, parts, args):
+    """Put priors that are trained on the codes of the data in the place of independent ones."""
+    keys = random.split(rng_key, 1 + len(pair.generator.sites))
+    priors = pixel_cnns(keys[0], pair, parts[0], args)
+    pair, trained = pair.with_priors(priors), []
+    found = [pair.prior_data(x) for x in parts]
+    for i, start in enumerate(priors):
+        # codes, and the context where there is one
+        data = [tuple(a for a in part[f"z{i + 1}"] if a is not None) for part in found]
+        model, loss, stage = code_model(start), Trace_ELBO(), f".prior{i + 1}"
+        result = train(keys[1 + i], model, guide, loss, data, args.prior_epochs, args, stage)
+        trained.append(eqx.combine(result.params["density$params"], start))
+    return pair.with_priors(trained)
 
 
 def pictures(rng_key, pair, valid):
@@ -77,20 +132,26 @@ def main(args):
     keys = random.split(random.key(args.seed), 3)
     images = load_images(args.data)
     pair = build(keys[0], images, args)
-    result = train_pair(keys[1], pair, images, args)
+    parts = [jnp.asarray(shaped(images, x, args)) for x in (images.train, images.valid)]
+    arrays, valid = [(x,) for x in parts], parts[1]
+    result = train(keys[1], pair.model, pair.guide, BetaELBO(), arrays, args.num_epochs, args)
     pair = pair.with_params(result.params)
-    valid = jnp.asarray(shaped(images, images.valid, args))
     held_out = [(step, loss / len(valid)) for step, loss in result.evaluations]
     print(f"{args.model}: {len(images.train)} training images, {len(result.losses)} steps")
-    print(f"bound on validation images {-min(loss for _, loss in held_out):.2f} nats")
+    bound = -min(loss for _, loss in held_out)
+    print(f"bound on validation images {bound:.2f} nats")
     print(f"perplexity {pair.perplexity(valid)} of {args.num_codes} codes")
+    if args.priors == "pixel_cnn":
+        pair = train_priors(random.fold_in(keys[1], 1), pair, parts, args)
+        bound = float(pair.bound(valid).mean())
+        print(f"bound with PixelCNNs as priors {bound:.2f} nats")
     paths = []
     if args.output:
         output = Path(args.output)
         paths = [save_curve(output / "curve.png", result.losses / len(images.train), held_out)]
         paths += save_pictures(output, pictures(keys[2], pair, valid), images)
         io.save(output / "pair.safetensors", pair)
-    return {"pair": pair, "fit": result, "held_out": held_out, "paths": paths}
+    return {"pair": pair, "fit": result, "held_out": held_out, "bound": bound, "paths": paths}
 
 
 def parse_args(argv=None):
@@ -102,6 +163,10 @@ def parse_args(argv=None):
     parser.add_argument("--codebook-decay", type=float, help="default: learned by gradients")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--halvings", type=int, default=1)
+    parser.add_argument("--priors", choices=("independent", "pixel_cnn"), default="independent")
+    parser.add_argument("--prior-channels", type=int, default=16)
+    parser.add_argument("--prior-blocks", type=int, default=2)
+    parser.add_argument("--prior-epochs", type=int, default=50)
     parser.add_argument("--num-epochs", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=2e-3)

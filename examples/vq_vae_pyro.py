@@ -1,19 +1,27 @@
 """Train vector-quantised auto-encoders on grey images (Pyro).
 
-The bound is that of the codes with their learned prior. Codebooks start at vectors of training
-images. With `--checkpoint` a run that was cut goes on.
+The bound is that of the codes with their learned prior: independent codes at first, and with
+`--priors pixel_cnn` a gated PixelCNN of each level of codes, the lower given the vectors of the
+upper, trained after the pair (Razavi, van den Oord & Vinyals 2019). Codebooks start at vectors of
+training images. With `--checkpoint` a run that was cut goes on.
 
-    python examples/vq_vae_pyro.py --model vq-vae-2 --output results
+    python examples/vq_vae_pyro.py --model vq-vae-2 --priors pixel_cnn --output results
 """
 
 import argparse
 from pathlib import Path
 
+import pyro
 import torch
 from images import load_images, save_curve, save_pictures
+from pyro.infer import Trace_ELBO
 
 from pyro_deepgen import io
-from pyro_deepgen.distributions.conditionals import DiscretizedLogisticConditional
+from pyro_deepgen.distributions import gated_pixel_cnn
+from pyro_deepgen.distributions.conditionals import (
+    CategoricalConditional,
+    DiscretizedLogisticConditional,
+)
 from pyro_deepgen.infer import BetaELBO, fit
 from pyro_deepgen.models import VQVAE, VQVAE2
 
@@ -39,27 +47,70 @@ def build(images, args):
     return pair.restart_dead_codes(some, min_usage=len(some) ** 2)
 
 
-def train_pair(pair, images, args):
-    """Train, keeping the parameters with the best bound on the validation images."""
-    train, valid = (
-        torch.as_tensor(shaped(images, rows, args), device=args.device)
-        for rows in (images.train, images.valid)
+def guide(*args, **kwargs):
+    """No latent variables: the evidence lower bound is the log-likelihood."""
+
+
+def train(model, guide, loss, parts, num_epochs, args, stage=""):
+    """Train on the first of two tuples of arrays, keeping the parameters best on the second."""
+    sizes = [len(part[0]) for part in parts]
+    steps_per_epoch = sizes[0] // args.batch_size
+    return fit(
+        model,
+        guide,
+        num_epochs * steps_per_epoch,
+        args=parts[0],
+        kwargs={"size": sizes[0]},
+        batch_size=args.batch_size,
+        held_out_args=parts[1],
+        held_out_kwargs={"size": sizes[1]},
+        loss=loss,
+        learning_rate=args.learning_rate,
+        evaluate_every=args.eval_every * steps_per_epoch,
+        checkpoint=args.checkpoint and args.checkpoint + stage,
+        checkpoint_every=args.eval_every * steps_per_epoch,
+        progress=not args.quiet,
     )
-    steps_per_epoch = len(train) // args.batch_size
-    loss = BetaELBO()
-    options = {
-        "kwargs": {"size": len(train)},
-        "batch_size": args.batch_size,
-        "held_out_args": (valid,),
-        "held_out_kwargs": {"size": len(valid)},
-        "learning_rate": args.learning_rate,
-        "evaluate_every": args.eval_every * steps_per_epoch,
-        "checkpoint": args.checkpoint,
-        "checkpoint_every": args.eval_every * steps_per_epoch,
-        "progress": not args.quiet,
-    }
-    num_steps = args.num_epochs * steps_per_epoch
-    return fit(pair.model, pair.guide, num_steps, args=(train,), loss=loss, **options)
+
+
+def pixel_cnns(pair, x, args):
+    """A gated PixelCNN of each level of codes, the lowest first, given the vectors above."""
+    conditional, codes = CategoricalConditional(args.num_codes), pair.codes(x[:1])
+    priors = []
+    for i, name in enumerate(sorted(codes)):
+        options = {"hidden_dim": args.prior_channels, "num_blocks": args.prior_blocks}
+        if i + 1 < len(codes):
+            options |= {"context_dim": args.code_dim, "context_kind": "image"}
+        shape = codes[name].shape[1:]
+        prior = gated_pixel_cnn(shape, conditional, one_hot=True, **options)
+        priors.append(prior.to(args.device))
+    return priors
+
+
+def code_model(prior, name):
+    """The model of codes as data of their prior."""
+
+    def model(codes, context=None, size=None):
+        density = pyro.module(name, prior)
+        rows = torch.arange(len(codes), device=codes.device)
+        with pyro.plate("data", size, subsample=rows):
+            pyro.sample("codes", density(context), obs=codes)
+
+    return model
+
+
+def train_priors(pair, parts, args):
+    """Put priors that are trained on the codes of the data in the place of independent ones."""
+    priors = pixel_cnns(pair, parts[0], args)
+    pair, trained = pair.with_priors(priors), []
+    found = [pair.prior_data(x) for x in parts]
+    for i, start in enumerate(priors):
+        # codes, and the context where there is one
+        data = [tuple(a for a in part[f"z{i + 1}"] if a is not None) for part in found]
+        model = code_model(start, f"prior{i + 1}")
+        train(model, guide, Trace_ELBO(), data, args.prior_epochs, args, f".prior{i + 1}")
+        trained.append(start)
+    return pair.with_priors(trained)
 
 
 def pictures(pair, valid):
@@ -76,19 +127,27 @@ def main(args):
     torch.manual_seed(args.seed)
     images = load_images(args.data)
     pair = build(images, args)
-    result = train_pair(pair, images, args)
-    valid = torch.as_tensor(shaped(images, images.valid, args), device=args.device)
+    rows = (images.train, images.valid)
+    parts = [torch.as_tensor(shaped(images, x, args), device=args.device) for x in rows]
+    arrays, valid = [(x,) for x in parts], parts[1]
+    result = train(pair.model, pair.guide, BetaELBO(), arrays, args.num_epochs, args)
     held_out = [(step, loss / len(valid)) for step, loss in result.evaluations]
     print(f"{args.model}: {len(images.train)} training images, {len(result.losses)} steps")
-    print(f"bound on validation images {-min(loss for _, loss in held_out):.2f} nats")
+    bound = -min(loss for _, loss in held_out)
+    print(f"bound on validation images {bound:.2f} nats")
     print(f"perplexity {pair.perplexity(valid)} of {args.num_codes} codes")
+    if args.priors == "pixel_cnn":
+        pair = train_priors(pair, parts, args)
+        with torch.no_grad():
+            bound = float(pair.bound(valid).mean())
+        print(f"bound with PixelCNNs as priors {bound:.2f} nats")
     paths = []
     if args.output:
         output = Path(args.output)
         paths = [save_curve(output / "curve.png", result.losses / len(images.train), held_out)]
         paths += save_pictures(output, pictures(pair, valid), images)
         io.save(output / "pair.safetensors", pair)
-    return {"pair": pair, "fit": result, "held_out": held_out, "paths": paths}
+    return {"pair": pair, "fit": result, "held_out": held_out, "bound": bound, "paths": paths}
 
 
 def parse_args(argv=None):
@@ -100,6 +159,10 @@ def parse_args(argv=None):
     parser.add_argument("--codebook-decay", type=float, help="default: learned by gradients")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--halvings", type=int, default=1)
+    parser.add_argument("--priors", choices=("independent", "pixel_cnn"), default="independent")
+    parser.add_argument("--prior-channels", type=int, default=16)
+    parser.add_argument("--prior-blocks", type=int, default=2)
+    parser.add_argument("--prior-epochs", type=int, default=50)
     parser.add_argument("--num-epochs", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=2e-3)

@@ -207,6 +207,32 @@ def test_two_conditioned_pixel_cnn_priors(backend, context_dim):
     assert draws.shape == (5, 1, 8, 8) and set(np.unique(draws)) <= {0.0, 1.0}
 
 
+@pytest.mark.compiles
+@pytest.mark.parametrize("context_dim", [0, 3])
+def test_priors_of_a_second_stage(backend, context_dim):
+    """What each prior is trained on, and the bound of the pair that is given them."""
+    b = backend
+    pair = b.perturbed(build(b, "VQVAE2", context_dim=context_dim), 0.1)
+    priors = [b.perturbed(prior, 0.3) for prior in pixel_priors(b, 3, context_dim)]
+    x, context = bits(b, "VQVAE2", 5), b.array(one_hot(5)) if context_dim else None
+    before, vectors = pair.bound(x, context), pair.encode(x, context)
+    pair = pair.with_priors(priors)
+    data = pair.prior_data(x, context)
+    assert list(data) == ["z2", "z1"]
+    total = b.numpy(pair.likelihood(vectors, context).log_prob(x))
+    for name, prior in zip(("z1", "z2"), priors, strict=True):
+        codes, given = data[name]
+        np.testing.assert_array_equal(b.numpy(codes), b.numpy(pair.codes(x, context)[name]))
+        assert (given is None) == (name == "z2" and not context_dim)
+        total = total + b.score(prior(given), b.numpy(codes))
+    np.testing.assert_allclose(b.numpy(pair.bound(x, context)), total, rtol=1e-9)
+    assert not np.allclose(b.numpy(before), total)
+    with pytest.raises(ValueError, match="priors must be one for each of 2 levels, got 1; pass"):
+        pair.with_priors(priors[:1])
+    with pytest.raises(ValueError, match=r"priors\[0\] must have no context"):
+        pair.with_priors(pixel_priors(b, 4, context_dim))
+
+
 def test_priors_with_another_context_are_refused(torch_backend):
     b = torch_backend
     lower, upper = pixel_priors(b, 5, 0)

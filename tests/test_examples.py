@@ -273,6 +273,17 @@ def test_hierarchies_and_codes(host, topic, model, tables, tmp_path):
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.compiles
+def test_pixel_cnns_as_priors_of_codes(host, tables):
+    options = ["--model", "vq-vae-2", "--num-codes", 16, "--channels", 6, "--num-epochs", 6]
+    options += ["--priors", "pixel_cnn", "--prior-channels", 8, "--prior-blocks", 1]
+    options += ["--prior-epochs", 20, "--learning-rate", 5e-3, "--eval-every", 2, "--quiet"]
+    _, result = run("vq_vae", host, *options)
+    independent = -min(loss for _, loss in result["held_out"])
+    assert result["bound"] > independent + 5.0
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
 def test_autoregressive(host, tables, tmp_path):
     options = ["--model", "made", "--hidden-dim", "100", "--num-epochs", "8", "--quiet"]
     _, result = run("autoregressive", host, *options, "--labels", "--output", str(tmp_path))

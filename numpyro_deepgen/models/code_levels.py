@@ -70,8 +70,7 @@ class CodeGenerator(eqx.Module):
         self.levels, self.commitment = levels, commitment
         self.sites = tuple(f"z{i}" for i in range(count, 0, -1))
         self.codebooks = tuple(Codebook(key, num_codes, dim, decay) for key in keys[4:])
-        for i, prior in enumerate(priors):
-            check_prior(f"priors[{i}]", prior, dim * (i + 1 < count), levels.context_dim)
+        check_priors(priors, levels)
         self.priors = tuple(priors)
         self.combine = Conv(keys[0], count * dim, levels.channels)
         self.project = None
@@ -160,14 +159,35 @@ def check_prior(name: str, prior: Callable, above_dim: int, context_dim: int) ->
         )
 
 
+def check_priors(priors: Sequence[Callable], levels: ImageLevels) -> None:
+    """Raise unless there is one prior a level, each of which takes what it is given."""
+    count = len(levels.scales)
+    if len(priors) != count:
+        raise ValueError(
+            f"priors must be one for each of {count} levels, got {len(priors)}; pass as many."
+        )
+    for i, prior in enumerate(priors):
+        above_dim = levels.latent_channels * (i + 1 < count)
+        check_prior(f"priors[{i}]", prior, above_dim, levels.context_dim)
+
+
+def prior_context(
+    prior: Callable, above: Array | None, context: Array | None, size: tuple
+) -> Array | None:
+    """The context that a prior takes: none, the pair's, or an image."""
+    if not getattr(prior, "context_dim", 0):
+        return None
+    if context_kind_of(prior) == "vector":
+        return context
+    if context is not None:
+        context = jnp.broadcast_to(context[..., None, None], context.shape + tuple(size))
+    return joined(above, context, event_dim=3)
+
+
 def codes_given(
     prior: Callable, above: Array | None, context: Array | None, size: tuple
 ) -> Distribution:
     """Call a prior with the context that it takes."""
     if not getattr(prior, "context_dim", 0):
         return prior()
-    if context_kind_of(prior) == "vector":
-        return prior(context)
-    if context is not None:
-        context = jnp.broadcast_to(context[..., None, None], context.shape + tuple(size))
-    return prior(joined(above, context, event_dim=3))
+    return prior(prior_context(prior, above, context, size))

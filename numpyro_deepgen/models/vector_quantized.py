@@ -2,11 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
+import equinox as eqx
 from jax import Array, random
 
 from .._numerics.checks import check_positive_int
 from ..distributions.conditionals import Conditional
-from .code_levels import CodeGenerator, CodePrior, CodeRecognition
+from ..nn import resize_nearest
+from .code_levels import (
+    CodeGenerator,
+    CodePrior,
+    CodeRecognition,
+    check_priors,
+    prior_context,
+)
 from .code_pair import CodePair
 from .deep_images import image_decoder
 from .image_settings import make_levels
@@ -86,11 +94,6 @@ class VQVAE(CodePair):
         if priors is None:
             sizes = levels.sizes[halvings:]
             priors = [CodePrior(size, num_codes, levels.context_dim) for size in sizes]
-        if len(priors) != num_levels:
-            raise ValueError(
-                f"priors must be one for each of {num_levels} levels, got {len(priors)}; pass as "
-                "many."
-            )
         keys = random.split(rng_key, 3)
         super().__init__(
             CodeGenerator(keys[0], levels, num_codes, priors, float(commitment), codebook_decay),
@@ -98,6 +101,47 @@ class VQVAE(CodePair):
             CodeRecognition(keys[2], levels),
             name,
         )
+
+    def with_priors(self, priors: Sequence[Callable]) -> "VQVAE":
+        """Put other priors of the codes in the place of those that are there.
+
+        So the two stages of the papers: train the pair with the independent codes of the default,
+        then priors of the codes that its data have (:meth:`prior_data`).
+
+        Args:
+            priors: as of the class.
+
+        Returns:
+            The pair with them; the old one is left as it is.
+
+        Raises:
+            ValueError: if they are not one a level, or take another context.
+        """
+        check_priors(priors, self.generator.levels)
+        return eqx.tree_at(lambda pair: pair.generator.priors, self, tuple(priors))
+
+    def prior_data(
+        self, x: Array, context: Array | None = None
+    ) -> dict[str, tuple[Array, Array | None]]:
+        """What the prior of each level is to be trained on: codes, and the context it takes.
+
+        Args:
+            x: data, shape ``(B, channels, height, width)``.
+            context: shape ``(B, context_dim)``, or None.
+
+        Returns:
+            By site, from the highest level: codes of shape ``(B, height, width)``, and the context
+            of the prior that is there, None for one without.
+        """
+        generator, levels = self.generator, self.generator.levels
+        vectors, codes, above, found = self.encode(x, context), self.codes(x, context), None, {}
+        for i, (name, scale) in enumerate(zip(generator.sites, levels.scales, strict=True)):
+            size = levels.sizes[scale]
+            above = None if above is None else resize_nearest(above, *size)
+            given = prior_context(generator.priors[-1 - i], above, context, size)
+            found[name] = (codes[name], given)
+            above = vectors[name]
+        return found
 
 
 class VQVAE2(VQVAE):

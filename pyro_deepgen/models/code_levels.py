@@ -58,8 +58,7 @@ class CodeGenerator(nn.Module):
         self.levels, self.commitment = levels, commitment
         self.sites = tuple(f"z{i}" for i in range(count, 0, -1))
         self.codebooks = nn.ModuleList(Codebook(num_codes, dim, decay) for _ in self.sites)
-        for i, prior in enumerate(priors):
-            check_prior(f"priors[{i}]", prior, dim * (i + 1 < count), levels.context_dim)
+        check_priors(priors, levels)
         self.priors = nn.ModuleList(priors)
         self.combine = Conv(count * dim, levels.channels)
         self.project = None
@@ -140,14 +139,35 @@ def check_prior(name: str, prior: Callable, above_dim: int, context_dim: int) ->
         )
 
 
+def check_priors(priors: Sequence[Callable], levels: ImageLevels) -> None:
+    """Raise unless there is one prior a level, each of which takes what it is given."""
+    count = len(levels.scales)
+    if len(priors) != count:
+        raise ValueError(
+            f"priors must be one for each of {count} levels, got {len(priors)}; pass as many."
+        )
+    for i, prior in enumerate(priors):
+        above_dim = levels.latent_channels * (i + 1 < count)
+        check_prior(f"priors[{i}]", prior, above_dim, levels.context_dim)
+
+
+def prior_context(
+    prior: Callable, above: Tensor | None, context: Tensor | None, size: tuple
+) -> Tensor | None:
+    """The context that a prior takes: none, the pair's, or an image."""
+    if not getattr(prior, "context_dim", 0):
+        return None
+    if context_kind_of(prior) == "vector":
+        return context
+    if context is not None:
+        context = context[..., None, None].expand(context.shape + tuple(size))
+    return joined(above, context, event_dim=3)
+
+
 def codes_given(
     prior: Callable, above: Tensor | None, context: Tensor | None, size: tuple
 ) -> Distribution:
     """Call a prior with the context that it takes."""
     if not getattr(prior, "context_dim", 0):
         return prior()
-    if context_kind_of(prior) == "vector":
-        return prior(context)
-    if context is not None:
-        context = context[..., None, None].expand(context.shape + tuple(size))
-    return prior(joined(above, context, event_dim=3))
+    return prior(prior_context(prior, above, context, size))
