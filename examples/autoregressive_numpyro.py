@@ -2,10 +2,11 @@
 
 Levels are classes (bits: Bernoulli variables), and the log-likelihood of the validation images is
 exact: one pass of the network. Samples, and images of which the lower half is drawn given the upper
-one, are saved as pictures; with `--labels` (digits alone) a network is conditional on the
-class, and a row of samples of each is drawn. A MADE of several masks (`--num-masks`) is trained on
-one of its orders a step, and scored as the mixture of all. With `--checkpoint` a run that was cut
-goes on.
+one, are saved as pictures (where the upper half does not come first in the order, one of
+`--num-particles` draws is kept by their weights, and a line says so); with `--labels` (digits
+alone) a network is conditional on the class, and a row of samples of each is drawn. A MADE of
+several masks (`--num-masks`) is trained on one of its orders a step, and scored as the mixture of
+all. With `--checkpoint` a run that was cut goes on.
 
     python examples/autoregressive_numpyro.py --model pixel_cnn --output results
 """
@@ -29,7 +30,7 @@ from numpyro_deepgen.infer import fit, muon
 
 MODELS = (
     *("made", "pixel_cnn", "gated_pixel_cnn", "row_lstm", "diagonal_bilstm"),
-    *("wavenet", "image_gpt", "pixel_cnn_plus_plus"),
+    *("wavenet", "image_gpt", "video_transformer", "pixel_cnn_plus_plus"),
 )
 
 
@@ -72,8 +73,10 @@ def build(rng_key, images, args):
         options["learned_positions"] = True
     if args.activation:
         options["activation"] = args.activation
+    if args.model != "video_transformer":
+        options["order"] = orders(images, args)
     recipe = getattr(distributions, args.model)
-    return recipe(rng_key, images.sides, conditional, order=orders(images, args), **options)
+    return recipe(rng_key, images.sides, conditional, **options)
 
 
 def guide(*args, **kwargs):
@@ -133,8 +136,13 @@ def pictures(rng_key, module, valid, args):
     mask[: len(mask) // 2] = True
     few = None if labels is None else labels[:12]
     keys = jax.random.split(rng_key)
-    given = module(few).expand((12,)).sample_given(keys[0], mask, x[:12], (5,)).value
-    found = {"inpaintings": jnp.concatenate([x[None, :12], given.astype(x.dtype)])}
+    d = module(few).expand((12,))
+    given = d.sample_given(keys[0], mask, x[:12], (5,))
+    if not given.is_exact:
+        given = d.sample_given(keys[0], mask, x[:12], (5,), num_particles=args.num_particles)
+    how = "are exact" if given.is_exact else f"are one of {args.num_particles} draws, by weights"
+    print(f"inpaintings {how}")
+    found = {"inpaintings": jnp.concatenate([x[None, :12], given.value.astype(x.dtype)])}
     if args.labels:
         samples = module(jnp.arange(10)).sample(keys[1], (10,))
         found["samples_by_class"] = samples.swapaxes(0, 1)
@@ -196,6 +204,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--keep", choices=("best", "last"), default="best", help="epoch, by held-out images or not"
     )
+    parser.add_argument("--num-particles", type=int, default=50, help="of inexact inpaintings")
     parser.add_argument("--checkpoint", help="file of the state of training")
     parser.add_argument("--output", help="folder of pictures and of the trained network")
     parser.add_argument("--seed", type=int, default=0)
@@ -210,6 +219,8 @@ def parse_args(argv=None):
         parser.error("--learned-positions must go with pixel_cnn or gated_pixel_cnn")
     if args.activation and args.model not in ("pixel_cnn", "made"):
         parser.error("--activation must go with pixel_cnn or made")
+    if args.model == "video_transformer" and args.order != "raster":
+        parser.error("--order must be raster for video_transformer, whose order is its own")
     if args.labels and args.data:
         parser.error("--labels must go without --data: files of images hold no labels")
     return args

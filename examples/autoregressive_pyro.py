@@ -2,10 +2,11 @@
 
 Levels are classes (bits: Bernoulli variables), and the log-likelihood of the validation images is
 exact: one pass of the network. Samples, and images of which the lower half is drawn given the upper
-one, are saved as pictures; with `--labels` (digits alone) a network is conditional on the
-class, and a row of samples of each is drawn. A MADE of several masks (`--num-masks`) is trained on
-one of its orders a step, and scored as the mixture of all. With `--checkpoint` a run that was cut
-goes on.
+one, are saved as pictures (where the upper half does not come first in the order, one of
+`--num-particles` draws is kept by their weights, and a line says so); with `--labels` (digits
+alone) a network is conditional on the class, and a row of samples of each is drawn. A MADE of
+several masks (`--num-masks`) is trained on one of its orders a step, and scored as the mixture of
+all. With `--checkpoint` a run that was cut goes on.
 
     python examples/autoregressive_pyro.py --model pixel_cnn --output results
 """
@@ -26,7 +27,7 @@ from pyro_deepgen.infer import fit, muon
 
 MODELS = (
     *("made", "pixel_cnn", "gated_pixel_cnn", "row_lstm", "diagonal_bilstm"),
-    *("wavenet", "image_gpt", "pixel_cnn_plus_plus"),
+    *("wavenet", "image_gpt", "video_transformer", "pixel_cnn_plus_plus"),
 )
 
 
@@ -69,8 +70,10 @@ def build(images, args):
         options["learned_positions"] = True
     if args.activation:
         options["activation"] = args.activation
+    if args.model != "video_transformer":
+        options["order"] = orders(images, args)
     recipe = getattr(distributions, args.model)
-    return recipe(images.sides, conditional, order=orders(images, args), **options)
+    return recipe(images.sides, conditional, **options)
 
 
 def guide(*args, **kwargs):
@@ -128,8 +131,13 @@ def pictures(module, valid, args):
     mask = torch.zeros(x.shape[1:], dtype=torch.bool)
     mask[: len(mask) // 2] = True
     few = None if labels is None else labels[:12]
-    given = module(few).expand((12,)).sample_given(mask, x[:12], (5,)).value
-    found = {"inpaintings": torch.cat([x[None, :12], given.to(x.dtype)])}
+    d = module(few).expand((12,))
+    given = d.sample_given(mask, x[:12], (5,))
+    if not given.is_exact:
+        given = d.sample_given(mask, x[:12], (5,), num_particles=args.num_particles)
+    how = "are exact" if given.is_exact else f"are one of {args.num_particles} draws, by weights"
+    print(f"inpaintings {how}")
+    found = {"inpaintings": torch.cat([x[None, :12], given.value.to(x.dtype)])}
     if args.labels:
         samples = module(torch.arange(10, device=x.device)).sample((10,))
         found["samples_by_class"] = samples.transpose(0, 1)
@@ -191,6 +199,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--keep", choices=("best", "last"), default="best", help="epoch, by held-out images or not"
     )
+    parser.add_argument("--num-particles", type=int, default=50, help="of inexact inpaintings")
     parser.add_argument("--checkpoint", help="file of the state of training")
     parser.add_argument("--output", help="folder of pictures and of the trained network")
     parser.add_argument("--seed", type=int, default=0)
@@ -206,6 +215,8 @@ def parse_args(argv=None):
         parser.error("--learned-positions must go with pixel_cnn or gated_pixel_cnn")
     if args.activation and args.model not in ("pixel_cnn", "made"):
         parser.error("--activation must go with pixel_cnn or made")
+    if args.model == "video_transformer" and args.order != "raster":
+        parser.error("--order must be raster for video_transformer, whose order is its own")
     if args.labels and args.data:
         parser.error("--labels must go without --data: files of images hold no labels")
     return args

@@ -293,6 +293,31 @@ def test_autoregressive(host, tables, tmp_path):
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.compiles
+def test_inpaintings_of_an_order_that_does_not_follow_the_rows(host, tables, tmp_path, capsys):
+    options = ["--model", "made", "--hidden-dim", 20, "--num-epochs", 1, "--num-particles", 7]
+    options += ["--quiet", "--output", tmp_path]
+    for order, line in (("reverse", "one of 7 draws, by weights"), ("raster", "are exact")):
+        _, result = run("autoregressive", host, *options, "--order", order)
+        assert (
+            f"inpaintings {'are ' if order == 'reverse' else ''}{line}" in capsys.readouterr().out
+        )
+        names = {path.name for path in result["paths"]}
+        assert names == {"inpaintings.png", "samples.png"}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
+def test_block_local_attention_over_images(host, tables):
+    options = ["--model", "video_transformer", "--hidden-dim", 8, "--num-blocks", 2, "--quiet"]
+    options += ["--num-epochs", 6, "--learning-rate", 0.01, "--labels", "--num-held-out", 100]
+    _, result = run("autoregressive", host, *options)
+    assert result["bits"] < 2.7
+    with pytest.raises(SystemExit):
+        run("autoregressive", host, *options, "--order", "snake")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
 def test_several_masks(host, tables):
     options = ["--model", "made", "--num-masks", 3, "--num-layers", 2, "--hidden-dim", 32]
     options += ["--num-epochs", 2, "--num-held-out", 100, "--quiet"]
