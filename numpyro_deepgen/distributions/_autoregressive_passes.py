@@ -19,6 +19,10 @@ __all__ = ["apply", "draw", "log_prob_of", "params_of", "rows_of", "scored", "st
 
 
 def log_prob_of(d, value: Array) -> Array:
+    leading = value.shape[: value.ndim - len(d.event_shape)]
+    shape = jnp.broadcast_shapes(leading, d.batch_shape)
+    if 0 in shape:
+        return jnp.zeros(shape, d.module.dtype)
     elements = d.static.elements.split(value)
     if d.static.elements.bounds is not None:
         # the host takes whole numbers of classes as integers alone
@@ -27,8 +31,7 @@ def log_prob_of(d, value: Array) -> Array:
     log_prob = terms[0]
     if len(terms) > 1:
         log_prob = logsumexp(jnp.stack(terms), axis=0) - math.log(len(terms))
-    leading = value.shape[: value.ndim - len(d.event_shape)]
-    return jnp.broadcast_to(log_prob, jnp.broadcast_shapes(leading, d.batch_shape))
+    return jnp.broadcast_to(log_prob, shape)
 
 
 def _log_prob_in_order(d, elements: Array, index: int) -> Array:

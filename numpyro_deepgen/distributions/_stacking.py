@@ -28,14 +28,12 @@ def stack_depth(d) -> int:
     return jnp.ndim(d.marker) - d.marker_ndim
 
 
-def check_not_stacked(d, method: str) -> None:
+def check_not_stacked(d, method: str, remedy: str) -> None:
     """Raise if a distribution is a stack, for a method that is of one alone."""
     if stack_depth(d):
-        shape = jnp.shape(d.marker)
         raise ValueError(
-            f"{method} must be called on one distribution, got a stack of batch shape {shape} from "
-            f"jax.vmap; map over it: jax.vmap(lambda d: d.{method}(...)...)(stacked), returning "
-            "arrays."
+            f"{method} must be called on one distribution, got {jnp.shape(d.marker)} of them "
+            f"stacked by jax.vmap; map over them: jax.vmap({remedy}."
         )
 
 

@@ -258,7 +258,7 @@ class AutoregressiveDistribution(Distribution):
             TypeError: if the conditional has no such map: its values are not real, say.
             ValueError: if there are several orders, or the distribution is stacked by ``jax.vmap``.
         """
-        check_not_stacked(self, "as_transform")
+        check_not_stacked(self, "as_transform", "lambda d, x: d.as_transform()(x))(stacked, x)")
         return AutoregressiveTransform(with_dropout(self, None))
 
     def sample(self, key: Array, sample_shape=()) -> Array:
@@ -273,7 +273,7 @@ class AutoregressiveDistribution(Distribution):
         value = jnp.asarray(value)
         shape = check_value_shape(value.shape, jnp.shape(self.marker), self.event_shape)
         if 0 in shape:
-            return jnp.zeros(shape, self.module.dtype)
+            return self.log_prob_of_slice(value)
         return self._log_prob(value, intermediates)
 
     @validate_sample
@@ -307,7 +307,9 @@ class AutoregressiveDistribution(Distribution):
             ValueError: if the mask or the values have another shape, the mask holds some channels
                 of a position, or the distribution is stacked by ``jax.vmap``.
         """
-        check_not_stacked(self, "sample_given")
+        check_not_stacked(
+            self, "sample_given", "lambda d, k: d.sample_given(k, mask, values))(stacked, keys)"
+        )
         module, num_particles = self.module, check_positive_int("num_particles", num_particles)
         mask = given_positions(mask, self.event_shape, module.elements.ndim - 1)
         values = jnp.asarray(values)
