@@ -125,3 +125,16 @@ def test_masks_and_values_that_do_not_fit_are_refused_alike(both):
             found.append(str(caught.value))
         messages.append(found)
     assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("family", ["BernoulliConditional", "NormalConditional"])
+def test_given_values_are_cast_to_what_is_drawn(backend32, family):
+    """Lists of whole numbers, and numbers of another precision."""
+    b, mask, values = backend32, [[True, False, True], [False] * 3], [[1, 0, 0], [0, 0, 0]]
+    d = case_of("MADE").distribution(b, (2, 3), getattr(conditionals(b), family)())()
+    keys = () if b.name == "pyro" else (b.key(),)
+    for given_values in (values, np.array(values, np.float64), np.array(values, np.int32)):
+        drawn = d.sample_given(*keys, mask, given_values, (4,), 2)
+        assert drawn.value.dtype == d.sample(*keys).dtype
+        value = b.numpy(drawn.value)
+        assert (value[:, 0, 0] == 1).all() and (value[:, 0, 2] == 0).all()

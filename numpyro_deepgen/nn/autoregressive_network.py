@@ -3,7 +3,7 @@ r"""The contract of networks that go through the positions of a grid in raster o
 Inputs are ``(..., *grid_shape, in_channels)``, what is known of every position; parameters are
 ``(..., *grid_shape, num_params)``. Those of a position depend on earlier positions alone. A network
 with an attribute ``orders``, a tuple of permutations, goes in these instead, and takes which one as
-``order_index``.
+``order_index``, an integer or, where each row is drawn in an order of its own, a traced one.
 """
 
 import math

@@ -259,7 +259,7 @@ class AutoregressiveDistribution(TorchDistribution):
         module, num_particles = self.module, check_positive_int("num_particles", num_particles)
         mask = mask.cpu() if isinstance(mask, Tensor) else mask
         mask = given_positions(mask, self.event_shape, module.elements.ndim - 1)
-        values = torch.as_tensor(values)
+        values = torch.as_tensor(values).to(self._element_like().dtype)
         check_values_shape(values.shape, self.batch_shape, self.event_shape)
         shape = (num_particles, *sample_shape)
         value, _, log_weight = self._draw(torch.Size(shape), mask, values)
@@ -297,11 +297,14 @@ class AutoregressiveDistribution(TorchDistribution):
 
     def _no_draws(self, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
         """Return what :meth:`_draw` does for a shape without entries."""
-        conditional = self.module.conditional
-        like = next(self.module.network.parameters())
-        value = conditional(like.new_zeros(conditional.num_params)).sample()
-        log_prob = like.new_zeros(shape)
-        return value.new_zeros(shape + self.event_shape), log_prob, log_prob
+        value = self._element_like().new_zeros(shape + self.event_shape)
+        log_prob = next(self.module.network.parameters()).new_zeros(shape)
+        return value, log_prob, log_prob
+
+    def _element_like(self) -> Tensor:
+        """Return a draw of one element, of the precision and device of all draws."""
+        like, conditional = next(self.module.network.parameters()), self.module.conditional
+        return conditional(like.new_zeros(conditional.num_params)).sample()
 
     def _draw_rows(self, rows: Tensor, shape, index: int, mask, values):
         module, num_rows = self.module, len(rows)
