@@ -148,14 +148,25 @@ def by_hand(b, module, order, x, context) -> np.ndarray:
     return -np.logaddexp(0.0, np.where(inputs == 1, -logits, logits)).sum(-1)
 
 
-@compiles
-@pytest.mark.parametrize("kind", [None, "vector", "image"])
-@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "WaveNet"])
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("WaveNet", "image"),
+        *(
+            pytest.param(name, kind, marks=compiles)
+            for name, kind in [
+                ("WaveNet", None),
+                *(("PixelCNN", kind) for kind in (None, "image")),
+                *(("GatedPixelCNN", kind) for kind in (None, "image")),
+            ]
+        ),
+    ],
+)
 def test_plain_networks_in_subscale_order_and_in_several(backend, name, kind):
     b, orders = backend, [backend.D.subscale_order((2, 3), (1, 2)), "reverse", PERMUTED]
     options = {} if kind is None else {"context_dim": 2, "context_kind": kind}
     values, context = bits((2, 3)), None
-    module = bernoulli(b, case_of(name), order=orders, **options)
+    module = bernoulli(b, case_of(name), scale=0.6, order=orders, **options)
     if kind is not None:
         shape = (1, *module.network.context_shape)
         context = np.random.default_rng(0).standard_normal(shape)
@@ -167,8 +178,6 @@ def test_plain_networks_in_subscale_order_and_in_several(backend, name, kind):
         parts.append(b.score(d, values))
         np.testing.assert_allclose(parts[-1], by_hand(b, module, order, values, context), atol=1e-9)
         np.testing.assert_allclose(logsumexp(parts[-1]), 0.0, atol=1e-10)
-        x, log_prob = b.draw_and_score(d, (5,))
-        np.testing.assert_allclose(log_prob, b.score(d, x), atol=1e-10)
     assert np.abs(parts[0] - parts[1]).max() > 1e-3 < np.abs(parts[0] - parts[2]).max()
     whole = b.score(module(of_context), values)
     np.testing.assert_allclose(whole, logsumexp(parts, axis=0) - np.log(3), atol=1e-10)
