@@ -252,84 +252,6 @@ def test_several_orders_are_a_mixture_of_probabilities(backend, name):
     assert np.abs(counts / 3000 - np.exp(whole)).max() < 5 * error.max()
 
 
-def given(b, d, mask, values, sample_shape, num_particles=1):
-    if b.name == "numpyro":
-        return d.sample_given(b.key(), mask, b.array(values), sample_shape, num_particles)
-    with b.torch.random.fork_rng():
-        b.torch.manual_seed(0)
-        mask = b.torch.tensor(mask)
-        return d.sample_given(mask, b.array(values), sample_shape, num_particles)
-
-
-def test_given_entries_that_come_first_are_exact(backend):
-    d = bernoulli(backend, case_of("MADE"))()
-    mask = np.array([[True] * 3, [False] * 3])
-    values = np.array([[1, 0, 1], [0, 0, 0]])
-    drawn = given(backend, d, mask, values, (200,))
-    table = bits((2, 3))
-    fits = (table[:, 0] == values[0]).all(-1)
-    scores = backend.score(d, table)
-    assert drawn.is_exact
-    expected = logsumexp(scores[fits])
-    np.testing.assert_allclose(backend.numpy(drawn.log_weight), expected, atol=1e-10)
-    assert (backend.numpy(drawn.value)[:, 0] == values[0]).all()
-
-
-@pytest.mark.compiles
-def test_weights_make_other_given_entries_honest(backend):
-    d = bernoulli(backend, case_of("MADE"), scale=1.0)()
-    mask = np.array([[False] * 3, [False, True, True]])
-    values = np.array([[0, 0, 0], [0, 1, 0]])
-    table = bits((2, 3))
-    fits = (table[:, 1, 1:] == values[1, 1:]).all(-1)
-    scores = np.where(fits, backend.score(d, table), -np.inf)
-    posterior = np.exp(scores - logsumexp(scores))
-    drawn = given(backend, d, mask, values, (500,), num_particles=20)
-    assert not drawn.is_exact
-    weights = np.exp(backend.numpy(drawn.log_weight))
-    error = weights.std() / np.sqrt(len(weights))
-    assert abs(weights.mean() - np.exp(logsumexp(scores))) < 5 * error
-    value = backend.numpy(drawn.value)
-    assert (value[:, 1, 1:] == values[1, 1:]).all()
-    expected = (posterior[:, None, None] * table).sum(0)
-    assert np.abs(value.mean(0) - expected)[~mask].max() < 5 * 0.5 / np.sqrt(500) + 0.03
-
-
-def without_step(b):
-    if b.name == "pyro":
-
-        class Plain(b.nn.AutoregressiveNetwork):
-            def __init__(self):
-                super().__init__((4,), 1)
-                self.scale = b.torch.nn.Parameter(b.torch.ones(()))
-
-            def run(self, x, features):
-                return self.scale * (x.cumsum(1) - x)
-
-        return Plain()
-    import equinox as eqx
-
-    class PlainJax(b.nn.AutoregressiveNetwork):
-        scale: eqx.Module
-
-        def __init__(self):
-            super().__init__((4,), 1)
-            self.scale = b.array(1.0)
-
-        def run(self, x, features):
-            return self.scale * (x.cumsum(1) - x)
-
-    return PlainJax()
-
-
-def test_a_network_without_step_samples_by_full_passes(backend):
-    conditional = conditionals(backend).BernoulliConditional()
-    d = backend.D.Autoregressive(without_step(backend), conditional, (4,))()
-    with pytest.warns(UserWarning, match="no step"):
-        x, log_prob = backend.draw_and_score(d, (3,))
-    np.testing.assert_allclose(log_prob, backend.score(d, x), atol=1e-10)
-
-
 @pytest.mark.compiles
 def test_channels_come_first(backend):
     conditional = conditionals(backend).DiscretizedLogisticMixtureConditional(2, 0, 3, channels=3)
@@ -346,19 +268,6 @@ def test_real_values(backend):
     d = case_of("MADE").distribution(backend, (3,), conditional)()
     x, log_prob = backend.draw_and_score(d, (4,))
     np.testing.assert_allclose(log_prob, backend.score(d, x), atol=1e-8)
-
-
-def test_plates_and_subsampling(backend):
-    module = bernoulli(backend, case_of("MADE"), context_dim=2)
-    context = backend.array(np.random.default_rng(1).standard_normal((3, 2)))
-    x = bits((2, 3))[:3]
-
-    def model():
-        with backend.plate("data", 6, subsample_size=3):
-            backend.sample("x", module(context))
-
-    expected = 2.0 * backend.score(module(context), x).sum()
-    assert backend.log_joint(model, {"x": x}) == pytest.approx(expected, abs=1e-8)
 
 
 def digits() -> np.ndarray:
@@ -409,16 +318,6 @@ def test_derivatives_of_the_density_of_a_sample_are_those_of_one_pass(jax_backen
     np.testing.assert_allclose(b.jax.jit(b.jax.grad(from_sample))(context), expected, atol=1e-10)
 
 
-def test_stacked_distributions(jax_backend):
-    b = jax_backend
-    module = bernoulli(b, case_of("MADE"), context_dim=2)
-    context = b.array(np.random.default_rng(0).standard_normal((4, 2)))
-    stacked = b.jax.vmap(module)(context)
-    x = b.array(bits((2, 3))[:4])
-    np.testing.assert_allclose(b.score(stacked, x), b.score(module(context), x), atol=1e-12)
-    assert stacked.sample(b.key(), (5,)).shape == (5, 4, 2, 3)
-
-
 def test_orders(backend):
     d = backend.D
     assert d.raster_order((2, 2)) == (0, 1, 2, 3) == d.reverse_order((2, 2))[::-1]
@@ -428,6 +327,13 @@ def test_orders(backend):
     assert d.subscale_order((3, 2), (2, 1)) == (0, 1, 4, 5, 2, 3)
     with pytest.raises(ValueError, match="factors"):
         d.subscale_order((3, 2), (4, 1))
+    # every random one of a list is another
+    module = backend.make(
+        *(d.made, (2, 3), conditionals(backend).BernoulliConditional(), (4,)),
+        order=["raster", "random", [3, 0, 2, 1, 5, 4], "random", "random"],
+    )
+    random = [module.orders[i] for i in (1, 3, 4)]
+    assert random == [d.random_order((6,), seed) for seed in range(3)] and len(set(random)) == 3
 
 
 def test_shapes_that_do_not_fit_are_refused(backend):

@@ -185,19 +185,36 @@ def test_derivatives_are_those_of_differences(backend, case, direction):
     assert slope == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-5, abs=1e-6)
 
 
+def by_hand(b, module, x, context) -> np.ndarray:
+    """The noise of values by a network that sees positions and an image as they are visited."""
+    network, order = module.network, np.asarray(module.orders[0])
+    inputs = x.reshape(2, 6)
+    if not module.knows_orders:
+        inputs = inputs[:, order]
+        if network.context_kind == "image":
+            context = context.reshape(2, 4, 6)[..., order].reshape(context.shape)
+    rows = b.array(inputs.reshape(2, *network.grid_shape, 1))
+    (params,) = b.run(lambda x, c: (network(x, c),), rows, b.array(context))
+    d = module.conditional(b.array(params.reshape(2, 6, -1)))
+    noise = (inputs - b.numpy(d.loc)) / b.numpy(d.scale)
+    return (noise if module.knows_orders else noise[:, order.argsort()]).reshape(x.shape)
+
+
 @pytest.mark.parametrize(
     "case",
     [case_of(name) for name in ("MADE", "PixelCNN", "WaveNet")],
     ids=str,
 )
-@pytest.mark.parametrize("kind", ["label", "image"])
+@pytest.mark.parametrize("kind", ["label", "image", "vector"])
 def test_networks_and_contexts(backend, case, kind):
     """Steps of each network under a random order, with contexts that have no derivatives too."""
     conditional = conditionals(backend).NormalConditional(0.1, 1.0)
-    module = case.distribution(backend, (2, 3), conditional, context_dim=4, context_kind=kind)
+    options = {"context_dim": 4, "context_kind": kind, "order": "random"}
+    module = case.distribution(backend, (2, 3), conditional, **options)
+    assert module.orders == (backend.D.random_order((6,)),) != ((0, 1, 2, 3, 4, 5),)
     module, rng = backend.perturbed(module, 0.2), np.random.default_rng(0)
-    grid = module.network.grid_shape
-    context = np.array([1, 3]) if kind == "label" else rng.standard_normal((2, 4, *grid))
+    shape = module.network.context_shape
+    context = np.array([1, 3]) if kind == "label" else rng.standard_normal((2, *shape))
     transform = module(backend.array(context)).as_transform()
     u = backend.array(rng.standard_normal((2, 2, 3)))
 
@@ -209,6 +226,10 @@ def test_networks_and_contexts(backend, case, kind):
     x, _ = backend.apply(transform, "forward_and_log_det", u)
     back, _ = backend.apply(transform, "inverse_and_log_det", backend.array(x))
     np.testing.assert_allclose(back, backend.numpy(u), atol=1e-8)
+    scores = stats.norm.logpdf(by_hand(backend, module, x, context)).sum((-2, -1))
+    _, log_det = backend.apply(transform, "inverse_and_log_det", backend.array(x))
+    expected = backend.score(module(backend.array(context)), x)
+    np.testing.assert_allclose(scores + log_det, expected, atol=1e-8)
     named, (slope,) = backend.grads(lambda *a: both(*a)[0], module, u)
     assert all(np.isfinite(g).all() for g in named.values()) and abs(slope).min() > 0
 

@@ -155,6 +155,64 @@ def test_dropout_is_for_training_alone_in_torch(torch_backend):
     np.testing.assert_allclose(log_prob, b.score(module(), drawn), atol=1e-10)
 
 
+def real(b, **kwargs):
+    sizes = {"hidden_dim": 3, "num_blocks": 1, "num_scales": 2, **kwargs}
+    conditional = conditionals(b).NormalConditional(0.1, 1.0)
+    return b.perturbed(b.make(b.D.pixel_cnn_plus_plus, (2, 3), conditional, **sizes), 0.3)
+
+
+def test_a_transform_drops_nothing_and_leaves_the_mode_in_torch(torch_backend):
+    b = torch_backend
+    module, plain = real(b, dropout=0.5, context_dim=2), real(b, context_dim=2)
+    module.network.vertical.eval()
+    modes = [part.training for part in module.modules()]
+    context = b.array(np.ones(2))
+    u = b.array(np.random.default_rng(0).standard_normal((3, 2, 3)))
+    transform, expected = (m(context).as_transform() for m in (module, plain))
+    for direction in ("forward_and_log_det", "inverse_and_log_det"):
+        for _ in range(2):
+            found = b.apply(transform, direction, u)
+            for one, other in zip(found, b.apply(expected, direction, u), strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-10)
+
+    def objective(module, u, context):
+        y, log_det = module(context).as_transform().forward_and_log_det(u)
+        return y.sin().sum() + log_det.sum()
+
+    named, slopes = b.grads(objective, module, u, context)
+    others, its = b.grads(objective, plain, u, context)
+    for one, other in zip([*named.values(), *slopes], [*others.values(), *its], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+    assert [part.training for part in module.modules()] == modes and any(modes)
+    with pytest.raises(ValueError, match="points must have shape"):
+        transform.inverse_and_log_det(u[:, :1])
+    assert [part.training for part in module.modules()] == modes
+
+
+@pytest.mark.slow
+def test_a_transform_drops_nothing_in_jax(jax_backend):
+    b = jax_backend
+    module, plain = real(b, dropout=0.5), real(b)
+    u = b.array(np.random.default_rng(0).standard_normal((3, 2, 3)))
+    transform, expected = module(rng_key=b.key()).as_transform(), plain().as_transform()
+    for direction in ("forward_and_log_det", "inverse_and_log_det"):
+        found = b.apply(transform, direction, u)
+        for one, other in zip(found, b.apply(expected, direction, u), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-10)
+
+
+def test_full_passes_drop_nothing_in_torch(torch_backend):
+    from test_autoregressive_orders import stepless
+
+    b = torch_backend
+    module = bernoulli(b, dropout=0.5)
+    plain = b.D.Autoregressive(stepless(b, module.network), module.conditional, (2, 3))
+    with pytest.warns(UserWarning, match="no step"):
+        x, log_prob = b.draw_and_score(plain(), (4,))
+    assert plain.network.training
+    np.testing.assert_allclose(log_prob, b.score(module.eval()(), x), atol=1e-10)
+
+
 @pytest.mark.slow
 def test_dropout_is_for_a_given_key_alone_in_jax(jax_backend):
     b = jax_backend

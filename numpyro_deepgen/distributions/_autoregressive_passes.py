@@ -5,7 +5,6 @@ was called from.
 """
 
 import math
-import warnings
 from collections.abc import Callable
 
 import jax
@@ -14,12 +13,16 @@ import numpy as np
 from jax import Array, lax
 from jax.scipy.special import logsumexp
 
-from ._elements import no_step_message
+from ._elements import warn_of_no_step
 
 __all__ = ["apply", "draw", "log_prob_of", "params_of", "rows_of", "scored", "steps_of"]
 
 
 def log_prob_of(d, value: Array) -> Array:
+    leading = value.shape[: value.ndim - len(d.event_shape)]
+    shape = jnp.broadcast_shapes(leading, d.batch_shape)
+    if 0 in shape:
+        return jnp.zeros(shape, d.module.dtype)
     elements = d.static.elements.split(value)
     if d.static.elements.bounds is not None:
         # the host takes whole numbers of classes as integers alone
@@ -28,8 +31,7 @@ def log_prob_of(d, value: Array) -> Array:
     log_prob = terms[0]
     if len(terms) > 1:
         log_prob = logsumexp(jnp.stack(terms), axis=0) - math.log(len(terms))
-    leading = value.shape[: value.ndim - len(d.event_shape)]
-    return jnp.broadcast_to(log_prob, jnp.broadcast_shapes(leading, d.batch_shape))
+    return jnp.broadcast_to(log_prob, shape)
 
 
 def _log_prob_in_order(d, elements: Array, index: int) -> Array:
@@ -51,7 +53,7 @@ def params_of(d, elements: Array, index: int) -> Array:
         known["rng_key"] = d.rng_key
     params = network(x, _turned_context(module, d.context, order), **known)
     leading = params.shape[: -1 - len(network.grid_shape)]
-    params = params.reshape(leading + (-1, params.shape[-1]))
+    params = params.reshape(leading + (math.prod(network.grid_shape), params.shape[-1]))
     return params if order is None else params[..., np.argsort(order), :]
 
 
@@ -60,7 +62,7 @@ def rows_of(array: Array | None, shape: tuple[int, ...], event_dim: int) -> Arra
     if array is None:
         return None
     event_shape = array.shape[array.ndim - event_dim :]
-    return jnp.broadcast_to(array, shape + event_shape).reshape((-1, *event_shape))
+    return jnp.broadcast_to(array, shape + event_shape).reshape((math.prod(shape), *event_shape))
 
 
 def _turn(module, index: int) -> np.ndarray | None:
@@ -88,6 +90,8 @@ def draw(d, rng_key: Array, sample_shape, mask, values):
     module, elements = d.module, d.static.elements
     shape = tuple(sample_shape) + d.batch_shape
     num_rows = math.prod(shape)
+    if not num_rows:
+        return _no_draws(d, rng_key, shape)
     context = rows_of(d.context, shape, len(module.network.context_shape))
     keep = rows_of(d.keep, shape, 1)
     if values is not None:
@@ -106,6 +110,14 @@ def draw(d, rng_key: Array, sample_shape, mask, values):
     value, log_prob, log_weight = drawn
     value = elements.join(value).reshape(shape + d.event_shape)
     return value, log_prob.reshape(shape), log_weight.reshape(shape)
+
+
+def _no_draws(d, rng_key: Array, shape: tuple[int, ...]):
+    """Return what :func:`draw` does for a shape without entries."""
+    conditional = d.static.conditional
+    like = conditional(jnp.zeros(conditional.num_params, d.module.dtype)).sample(rng_key)
+    log_prob = jnp.zeros(shape, d.module.dtype)
+    return jnp.zeros(shape + d.event_shape, like.dtype), log_prob, log_prob
 
 
 def _draw_rows(module, rng_key, num_rows: int, index, rows: tuple, mask):
@@ -149,18 +161,20 @@ def steps_of(module, num_rows: int, context: Array | None, index, keep: Array | 
     network, known = module.network, _arguments(module, index)
     order = jnp.asarray(module.orders)[index]
     context = _turned_context(module, context, None if module.knows_orders else order)
+    # where the network is given the elements, in turn
+    places = order if module.knows_orders else jnp.arange(len(order))
     previous = jnp.zeros((num_rows, network.in_channels), module.dtype)
 
-    def by_full_pass(x, previous, rank):
+    def by_full_pass(x, previous, rank, **known):
         # at the first step the inputs are zeros, as is what they replace
-        x = x.at[:, jnp.maximum(rank - 1, 0)].set(previous)
-        params = network(x.reshape(num_rows, *network.grid_shape, -1), context)
-        return params.reshape(num_rows, -1, network.num_params)[:, rank], x
+        x = x.at[:, places[jnp.maximum(rank - 1, 0)]].set(previous)
+        params = network(x.reshape(num_rows, *network.grid_shape, -1), context, **known)
+        return params.reshape(num_rows, -1, network.num_params)[:, places[rank]], x
 
     if hasattr(network, "step"):
         start, step = network.init_cache(num_rows, context, **known), network.step
     else:
-        warnings.warn(no_step_message(network), stacklevel=7)
+        warn_of_no_step(network)
         size = math.prod(network.grid_shape)
         start, step = jnp.zeros((num_rows, size, network.in_channels), module.dtype), by_full_pass
 

@@ -9,7 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["leaf_ndims", "log_prob_of_stack", "sample_from_stack", "stack_depth"]
+__all__ = [
+    "check_not_stacked",
+    "leaf_ndims",
+    "log_prob_of_stack",
+    "sample_from_stack",
+    "stack_depth",
+]
 
 
 def leaf_ndims(d) -> tuple[int, ...]:
@@ -20,6 +26,15 @@ def leaf_ndims(d) -> tuple[int, ...]:
 def stack_depth(d) -> int:
     """Return the number of stacked leading axes of a distribution with a ``marker``."""
     return jnp.ndim(d.marker) - d.marker_ndim
+
+
+def check_not_stacked(d, method: str, remedy: str) -> None:
+    """Raise if a distribution is a stack, for a method that is of one alone."""
+    if stack_depth(d):
+        raise ValueError(
+            f"{method} must be called on one distribution, got {jnp.shape(d.marker)} of them "
+            f"stacked by jax.vmap; map over them: jax.vmap({remedy}."
+        )
 
 
 def log_prob_of_stack(d, value: Array) -> Array:

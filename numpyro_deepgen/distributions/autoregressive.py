@@ -17,19 +17,40 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.scipy.special import logsumexp
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.batch_util import promote_batch_shape, vmap_over
 from numpyro.distributions.util import validate_sample
 
+from .._numerics.autoregressive import (
+    check_expanded_shape,
+    check_no_order,
+    check_value_shape,
+    check_values_shape,
+    come_first,
+    common_batch_shape,
+    given_positions,
+)
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import resolve_orders
 from ..ops._random import check_rng_key
 from ._autoregressive_passes import apply, draw, log_prob_of, scored
-from ._elements import Elements, check_event_shape, check_keep, check_mask, elements_of
-from ._stacking import leaf_ndims, log_prob_of_stack, sample_from_stack, stack_depth
+from ._elements import (
+    Elements,
+    check_context,
+    check_event_shape,
+    check_keep,
+    elements_of,
+    known_order_index,
+)
+from ._stacking import (
+    check_not_stacked,
+    leaf_ndims,
+    log_prob_of_stack,
+    sample_from_stack,
+    stack_depth,
+)
 from .autoregressive_transform import AutoregressiveTransform
 from .conditionals import Conditional
 
@@ -64,13 +85,16 @@ class Autoregressive(eqx.Module):
             ``(3, 32, 32)`` for a conditional of three channels. The positions may be those of
             another shape than the grid of the network, in row-major order.
         order: ``'raster'``, ``'reverse'``, ``'snake'``, ``'random'`` or a permutation of the
-            positions, as from :func:`subscale_order`; or a list, for a mixture over orders.
+            positions, as from :func:`subscale_order`; or a list, for a mixture over orders, in
+            which each ``'random'`` is another one: :func:`random_order` of seeds 0, 1 and so on.
+            None for raster, and for a network that brings its own.
 
     Values of a conditional of integers enter the network as one-hot vectors if its ``in_channels``
     is their number, else as numbers rescaled to [-1, 1]; bits and real numbers as they are.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, or an order is given to a network with its own.
+        TypeError: if ``conditional`` is none.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -93,13 +117,17 @@ class Autoregressive(eqx.Module):
         network: eqx.Module,
         conditional: Conditional,
         event_shape: Sequence[int],
-        order: str | Sequence = "raster",
+        order: str | Sequence | None = None,
     ):
         self.network, self.conditional = network, conditional
         self.event_shape = check_event_shape(network, conditional, event_shape)
         self.knows_orders = hasattr(network, "orders")
         grid_shape = self.event_shape[len(conditional.event_shape) :]
-        self.orders = network.orders if self.knows_orders else resolve_orders(order, grid_shape)
+        if self.knows_orders:
+            check_no_order(order, network)
+            self.orders = network.orders
+        else:
+            self.orders = resolve_orders("raster" if order is None else order, grid_shape)
         elements_of(conditional, self.event_shape, network.in_channels)
 
     @property
@@ -125,9 +153,11 @@ class Autoregressive(eqx.Module):
         """Return the distribution given a context.
 
         Args:
-            context: shape ``batch_shape + network.context_shape``, or None.
+            context: shape ``batch_shape + network.context_shape``, or None. Vectors and images are
+                cast to the precision of the network.
             order_index: which one of several orders to use alone; default the mixture of all. It
-                may be traced for the density of a network that brings its orders.
+                may be traced for the density of a network that brings its orders; it is not checked
+                then, and the last or the first order is used where it is out of range.
             keep: booleans of shape ``batch_shape + (positions,)``, False where later positions do
                 not see the element: the network is given zeros for it. None to keep all.
             rng_key: key of the dropout of a network that has it, for training, as from
@@ -142,7 +172,8 @@ class AutoregressiveDistribution(Distribution):
 
     Densities take one pass of the network; samples one step of it a position, with what is known
     kept in a cache, and the density of a sample comes with it (its derivatives are those of one
-    pass). Samples are not reparameterised. The object is a pytree whose arrays, the weights
+    pass). With ``M`` orders a density takes ``M`` passes, that of a sample too, which is drawn in
+    one of them. Samples are not reparameterised. The object is a pytree whose arrays, the weights
     included, are data.
 
     Args:
@@ -169,17 +200,16 @@ class AutoregressiveDistribution(Distribution):
         keep: Array | None = None,
     ):
         self.params, self.static = eqx.partition(module, eqx.is_array)
-        self.context, self.order_index, self.rng_key = context, order_index, None
+        self.context, self.rng_key = check_context(context, module), None
         self.keep = None if keep is None else check_keep(jnp.asarray(keep), module)
-        batch_shape = tuple(batch_shape)
-        if keep is not None:
-            batch_shape = jnp.broadcast_shapes(self.keep.shape[:-1], batch_shape)
-        if context is not None:
-            self.context = context = jnp.asarray(context)
-            leading = context.shape[: context.ndim - len(module.network.context_shape)]
-            batch_shape = jnp.broadcast_shapes(leading, batch_shape)
-        elif module.context_dim:
-            module.network.features(None)
+        self.order_index = known_order_index(order_index, module)
+        shapes = {"batch_shape": batch_shape} if batch_shape else {}
+        if self.context is not None:
+            event_dim = len(module.network.context_shape)
+            shapes["context"] = self.context.shape[: self.context.ndim - event_dim]
+        if self.keep is not None:
+            shapes["keep"] = self.keep.shape[:-1]
+        batch_shape = common_batch_shape(**shapes)
         # an array of the batch shape: it shows axes stacked in front by vmap and scan
         self.marker, self.marker_ndim = jnp.zeros(batch_shape), len(batch_shape)
         super().__init__(batch_shape, module.event_shape, validate_args=validate_args)
@@ -213,7 +243,7 @@ class AutoregressiveDistribution(Distribution):
             self.module,
             self.context,
             self.order_index,
-            batch_shape,
+            check_expanded_shape(batch_shape, self.batch_shape),
             self._validate_args,
             self.keep,
         )
@@ -226,8 +256,9 @@ class AutoregressiveDistribution(Distribution):
 
         Raises:
             TypeError: if the conditional has no such map: its values are not real, say.
-            ValueError: if there are several orders.
+            ValueError: if there are several orders, or the distribution is stacked by ``jax.vmap``.
         """
+        check_not_stacked(self, "as_transform", "lambda d, x: d.as_transform()(x))(stacked, x)")
         return AutoregressiveTransform(with_dropout(self, None))
 
     def sample(self, key: Array, sample_shape=()) -> Array:
@@ -238,9 +269,16 @@ class AutoregressiveDistribution(Distribution):
         x, log_prob = self.sample_from_slice(key, tuple(sample_shape))
         return x, [log_prob]
 
-    @validate_sample
     def log_prob(self, value: Array, intermediates: list[Array] | None = None) -> Array:
-        return intermediates[0] if intermediates else self.log_prob_of_slice(jnp.asarray(value))
+        value = jnp.asarray(value)
+        shape = check_value_shape(value.shape, jnp.shape(self.marker), self.event_shape)
+        if 0 in shape:
+            return self.log_prob_of_slice(value)
+        return self._log_prob(value, intermediates)
+
+    @validate_sample
+    def _log_prob(self, value: Array, intermediates: list[Array] | None) -> Array:
+        return intermediates[0] if intermediates else self.log_prob_of_slice(value)
 
     def sample_given(
         self, rng_key: Array, mask: Array, values: Array, sample_shape=(), num_particles: int = 1
@@ -250,11 +288,12 @@ class AutoregressiveDistribution(Distribution):
         The order is followed; given entries keep their values, and the weight of a draw is the
         product of their conditional probabilities. Its mean is the probability of the given
         entries, and draws reweighted by it are posterior draws. Where the given entries come first
-        in the order, all weights are equal and the draws are exact.
+        in the only order, or none are given, all weights are equal and the draws are exact.
 
         Args:
             rng_key: random key.
-            mask: booleans, known values, of the event shape, True where the entry is given.
+            mask: booleans, known values, of the event shape, or of one that broadcasts to it, True
+                where the entry is given.
             values: values of shape broadcastable to ``batch_shape + event_shape``; those where the
                 mask is False are not read.
             sample_shape: shape of the draws.
@@ -263,15 +302,20 @@ class AutoregressiveDistribution(Distribution):
 
         Returns:
             :class:`GivenSample`.
+
+        Raises:
+            ValueError: if the mask or the values have another shape, the mask holds some channels
+                of a position, or the distribution is stacked by ``jax.vmap``.
         """
+        check_not_stacked(
+            self, "sample_given", "lambda d, k: d.sample_given(k, mask, values))(stacked, keys)"
+        )
         module, num_particles = self.module, check_positive_int("num_particles", num_particles)
-        mask = np.broadcast_to(np.asarray(mask, bool), self.event_shape)
-        mask = check_mask(np.asarray(module.elements.split(mask)))
-        values = jnp.broadcast_to(values, self.batch_shape + self.event_shape)
-        orders = [np.asarray(module.orders[index]) for index in self.indices]
-        # given entries come first in every order
-        first = all((np.diff(mask[order].astype(int)) <= 0).all() for order in orders)
-        is_exact = first and len(orders) == 1
+        mask = given_positions(mask, self.event_shape, module.elements.ndim - 1)
+        values = jnp.asarray(values)
+        check_values_shape(values.shape, self.batch_shape, self.event_shape)
+        orders = [module.orders[index] for index in self.indices]
+        is_exact = not mask.any() or (len(orders) == 1 and come_first(mask, orders))
         draw_key, choice_key = jax.random.split(rng_key)
         shape = (num_particles, *sample_shape)
         value, _, log_weight = apply(draw, self, draw_key, shape, tuple(mask.tolist()), values)

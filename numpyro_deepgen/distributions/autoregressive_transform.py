@@ -6,6 +6,7 @@ r"""The flow of an autoregressive density of real numbers.
 maps standard normal noise to draws, with the distribution functions :math:`F` of the conditionals.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -71,12 +72,18 @@ class AutoregressiveTransform(PytreeTransform):
 
     def forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
         """Return the values of noise, and the log-determinant; one step a position."""
-        y, log_det = triangular_inverse(_solve, _noise, self.distribution, self._flat(x))
+        flat = self._flat(x)
+        if not flat.size:
+            return self._joined(flat), flat.sum(-1)
+        y, log_det = triangular_inverse(_solve, _noise, self.distribution, flat)
         return self._joined(y), log_det
 
     def inverse_and_log_det(self, y: Array) -> tuple[Array, Array]:
         """Return the noise of values, and the log-determinant of the inverse; one pass."""
-        u, log_slopes = _noise(self.distribution, self._flat(y))
+        flat = self._flat(y)
+        if not flat.size:
+            return self._joined(flat), flat.sum(-1)
+        u, log_slopes = _noise(self.distribution, flat)
         return self._joined(u), log_slopes.sum(-1)
 
     def _flat(self, x: Array) -> Array:
@@ -89,11 +96,12 @@ class AutoregressiveTransform(PytreeTransform):
             )
         shape = self._broadcast_shape(x.shape)
         elements = self.distribution.static.elements.split(jnp.broadcast_to(x, shape))
-        return elements.reshape(shape[: len(shape) - len(event_shape)] + (-1,))
+        size = math.prod(event_shape)
+        return elements.reshape(shape[: len(shape) - len(event_shape)] + (size,))
 
     def _joined(self, flat: Array) -> Array:
         static = self.distribution.static
-        shape = flat.shape[:-1] + (-1, *static.conditional.event_shape)
+        shape = flat.shape[:-1] + (static.elements.num_positions, *static.conditional.event_shape)
         return static.elements.join(flat.reshape(shape))
 
     def __call__(self, x: Array) -> Array:
@@ -126,7 +134,8 @@ class AutoregressiveTransform(PytreeTransform):
 def _noise(d, x: Array, context: None = None) -> tuple[Array, Array]:
     """Return the noise of values ``(..., D)`` and the elementwise log-derivatives."""
     conditional = d.static.conditional
-    elements = x.reshape(x.shape[:-1] + (-1, *conditional.event_shape))
+    shape = (d.static.elements.num_positions, *conditional.event_shape)
+    elements = x.reshape(x.shape[:-1] + shape)
     u, log_slopes = conditional.to_noise(params_of(d, elements, d.indices[0]), elements)
     return u.reshape(x.shape), log_slopes.reshape(x.shape)
 

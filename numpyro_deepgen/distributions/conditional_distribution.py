@@ -10,6 +10,7 @@ from jax import Array
 from numpyro.distributions import Distribution
 
 from .._numerics.checks import check_dims
+from ._elements import check_conditional
 from .conditionals import Conditional
 
 __all__ = ["ConditionalDistribution"]
@@ -63,12 +64,7 @@ class ConditionalDistribution(eqx.Module):
         channels_first: bool = False,
         offset: np.ndarray | None = None,
     ):
-        if not isinstance(conditional, Conditional):
-            raise TypeError(
-                f"conditional must be a Conditional, got {conditional!r}; pass for example "
-                "BernoulliConditional()."
-            )
-        self.network, self.conditional = network, conditional
+        self.network, self.conditional = network, check_conditional(conditional)
         self.event_shape = check_dims("event_shape", event_shape)
         self.channels_first = channels_first
         expected = (*self.event_shape, conditional.num_params)

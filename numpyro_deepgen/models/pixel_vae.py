@@ -32,7 +32,7 @@ from ..distributions import (
     Flow,
     StandardNormal,
 )
-from ..distributions._elements import in_channels
+from ..distributions._elements import check_conditional, in_channels
 from ..distributions.conditionals import BernoulliConditional, Conditional, NormalConditional
 from ..nn import FlatInputs, GatedPixelCNN, ImageDecoder, PixelCNN
 from .base import data_plate
@@ -206,6 +206,7 @@ def pixel_vae(
     check_choice("network", network, ("convolutional", "gated_convolutional"))
     latent_dim = check_positive_int("latent_dim", latent_dim)
     conditional = BernoulliConditional() if conditional is None else conditional
+    check_conditional(conditional)
     networks, latent_shape = Networks(network, activation, context_dim), (latent_dim,)
     if committed_rate is None:
         family = posterior_family(posterior, latent_dim, rank)

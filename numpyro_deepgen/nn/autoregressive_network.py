@@ -3,7 +3,7 @@ r"""The contract of networks that go through the positions of a grid in raster o
 Inputs are ``(..., *grid_shape, in_channels)``, what is known of every position; parameters are
 ``(..., *grid_shape, num_params)``. Those of a position depend on earlier positions alone. A network
 with an attribute ``orders``, a tuple of permutations, goes in these instead, and takes which one as
-``order_index``.
+``order_index``, an integer or, where each row is drawn in an order of its own, a traced one.
 """
 
 import math
@@ -58,6 +58,8 @@ class AutoregressiveNetwork(eqx.Module):
         context_kind: str = "vector",
     ):
         self.grid_shape = check_dims("grid_shape", grid_shape)
+        if not self.grid_shape:
+            raise ValueError("grid_shape must have at least one axis, got (); pass (28, 28), say.")
         self.num_params = check_positive_int("num_params", num_params)
         self.in_channels = check_positive_int("in_channels", in_channels)
         self.context_dim, self.context_kind = check_context_kind(context_dim, context_kind)
@@ -87,9 +89,9 @@ class AutoregressiveNetwork(eqx.Module):
         if features is not None:
             event = features.shape[-len(event_shape) :]
             leading = jnp.broadcast_shapes(leading, features.shape[: -len(event_shape)])
-            features = jnp.broadcast_to(features, leading + event).reshape((-1, *event))
-        x = jnp.broadcast_to(x, leading + event_shape).reshape((-1, *event_shape))
-        params = self.run(x, features, **kwargs)
+            features = in_rows(jnp.broadcast_to(features, leading + event), len(event))
+        x = in_rows(jnp.broadcast_to(x, leading + event_shape), len(event_shape))
+        params = self.run(x, features, **kwargs)[: math.prod(leading)]
         return params.reshape(leading + self.grid_shape + (self.num_params,))
 
     def features(self, context: Array | None) -> Array | None:
@@ -113,6 +115,13 @@ class AutoregressiveNetwork(eqx.Module):
         if features is None:
             return None
         return features.reshape(features.shape[0], -1, self.context_dim).swapaxes(0, 1)
+
+
+def in_rows(array: Array, event_dim: int) -> Array:
+    """Make the leading dimensions one; of none at all one row of zeros, which parameters see."""
+    leading = array.ndim - event_dim
+    rows = array.reshape((math.prod(array.shape[:leading]), *array.shape[leading:]))
+    return rows if len(rows) else jnp.zeros((1, *rows.shape[1:]), rows.dtype)
 
 
 def plus_positions(h: Array, positions: Array | None, index: Array | None = None) -> Array:

@@ -36,7 +36,7 @@ class MADE(AutoregressiveNetwork):
         context_kind: ``'vector'`` or ``'label'``, or an ``'image'``, of which a position of the
             first layer sees all.
         order: order of the positions, ``'raster'``, ``'reverse'``, ``'snake'``, ``'random'`` or a
-            permutation; or a list of several.
+            permutation; or a list of several, in which each ``'random'`` is another one.
         activation: name or elementwise callable.
         direct: whether there are direct connections from earlier positions to the parameters.
         residual: whether hidden layers of one width add to what they are given.

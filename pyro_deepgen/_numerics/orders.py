@@ -5,7 +5,7 @@ An order is a tuple of the flat (row-major) positions as they are visited.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import count, product
 
 import numpy as np
 
@@ -121,12 +121,21 @@ NAMED = {
 
 
 def resolve_orders(order, grid_shape: Sequence[int]) -> tuple[Order, ...]:
-    """Turn a name, a permutation, or a list of these into a tuple of orders."""
+    """Turn a name, a permutation, or a list of these into a tuple of orders.
+
+    The ``k``-th ``'random'`` of a list, counted from 0, is :func:`random_order` of seed ``k``.
+    """
     if isinstance(order, str):
         return (NAMED[check_choice("order", order, tuple(NAMED))](grid_shape),)
     order = list(order)
     if order and all(isinstance(o, str) or np.ndim(o) == 1 for o in order):
-        return tuple(resolve_orders(o, grid_shape)[0] for o in order)
+        seeds = count()
+        return tuple(
+            random_order(grid_shape, next(seeds))
+            if isinstance(o, str) and o == "random"
+            else resolve_orders(o, grid_shape)[0]
+            for o in order
+        )
     return (check_permutation("order", order, _size(grid_shape)),)
 
 

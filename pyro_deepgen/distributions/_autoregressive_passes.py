@@ -5,14 +5,15 @@ order.
 """
 
 import math
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ._elements import no_step_message
+from ._elements import warn_of_no_step
 
-__all__ = ["Steps", "params_of", "rows_of"]
+__all__ = ["Steps", "evaluating", "params_of", "rows_of"]
 
 
 def params_of(module, elements: Tensor, context: Tensor | None, index: int, keep=None) -> Tensor:
@@ -24,7 +25,7 @@ def params_of(module, elements: Tensor, context: Tensor | None, index: int, keep
     order, known, context = _turned(module, context, index)
     if order is not None:
         x = x.index_select(-2, order)
-    x = x.reshape(x.shape[:-2] + (*network.grid_shape, -1))
+    x = x.reshape(x.shape[:-2] + (*network.grid_shape, x.shape[-1]))
     params = network(x, context, **known)
     params = params.flatten(-1 - len(network.grid_shape), -2)
     return params if order is None else params.index_select(-2, order.argsort())
@@ -35,7 +36,20 @@ def rows_of(array: Tensor | None, shape: torch.Size, event_dim: int) -> Tensor |
     if array is None:
         return None
     event_shape = array.shape[array.ndim - event_dim :]
-    return array.expand(shape + event_shape).reshape((-1, *event_shape))
+    return array.expand(shape + event_shape).reshape((shape.numel(), *event_shape))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Have a network drop nothing: its modules are in evaluation mode meanwhile."""
+    training = [part for part in network.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _turned(
@@ -76,8 +90,10 @@ class Steps:
         if self.has_step:
             self.cache = self.network.init_cache(num_rows, self.context, **self.known)
         else:
-            warnings.warn(no_step_message(self.network), stacklevel=6)
+            warn_of_no_step(self.network)
             size = math.prod(self.network.grid_shape)
+            # where the network is given the elements, in turn
+            self.places = self.order if module.knows_orders else range(size)
             self.x = like.new_zeros(num_rows, size, self.network.in_channels)
 
     def params(self, rank: int) -> Tensor:
@@ -86,9 +102,11 @@ class Steps:
             params, self.cache = self.network.step(self.cache, self.previous, rank, **self.known)
             return params
         if rank:
-            self.x[:, rank - 1] = self.previous
+            self.x[:, self.places[rank - 1]] = self.previous
         x = self.x.reshape(len(self.x), *self.network.grid_shape, -1)
-        return self.network(x, self.context).flatten(1, -2)[:, rank]
+        with evaluating(self.network):
+            params = self.network(x, self.context, **self.known)
+        return params.flatten(1, -2)[:, self.places[rank]]
 
     def give(self, value: Tensor, rank: int) -> None:
         """Hand over the elements of that position, ``(num_rows, *element shape)``."""

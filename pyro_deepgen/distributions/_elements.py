@@ -1,31 +1,47 @@
 """Elements of an event: one after another along an axis, and as inputs of a network."""
 
 import math
+import warnings
 from collections.abc import Sequence
+from weakref import WeakSet
 
+import numpy as np
 import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
+from .._numerics.checks import check_dims
+from .._numerics.contexts import check_grid_context
 from .conditionals import Conditional
 
 __all__ = [
     "Elements",
+    "check_conditional",
+    "check_context",
     "check_event_shape",
     "check_has_noise",
     "check_keep",
-    "check_mask",
     "grid_of",
     "in_channels",
     "integer_bounds",
-    "no_step_message",
+    "warn_of_no_step",
 ]
+
+
+def check_conditional(conditional: Conditional) -> Conditional:
+    """Return a conditional, or raise if it is none."""
+    if not isinstance(conditional, Conditional):
+        raise TypeError(
+            f"conditional must be a Conditional, got {conditional!r}; pass for example "
+            "BernoulliConditional()."
+        )
+    return conditional
 
 
 def check_event_shape(network, conditional: Conditional, event_shape: Sequence[int]):
     """Return the event shape, if network and conditional fit it and each other."""
-    event_shape, element = tuple(event_shape), tuple(conditional.event_shape)
-    size = math.prod(network.grid_shape)
+    event_shape = check_dims("event_shape", event_shape)
+    element, size = tuple(check_conditional(conditional).event_shape), math.prod(network.grid_shape)
     if event_shape[: len(element)] != element or math.prod(event_shape) != size * math.prod(
         element
     ):
@@ -41,22 +57,19 @@ def check_event_shape(network, conditional: Conditional, event_shape: Sequence[i
     return event_shape
 
 
-def no_step_message(network) -> str:
-    """Return the warning about a network that cannot go step by step."""
-    return (
-        f"{type(network).__name__} has no step: every position of a sample takes a full pass. Give "
-        "the network init_cache and step."
-    )
+_warned: WeakSet[type] = WeakSet()
 
 
-def check_mask(mask: Tensor) -> Tensor:
-    """Return which elements are given, from booleans ``(positions, *element shape)``."""
-    mask = mask.reshape(len(mask), -1)
-    if bool((mask.any(-1) != mask.all(-1)).any()):
-        raise ValueError(
-            "mask must hold all channels of a position or none, got some; give whole positions."
+def warn_of_no_step(network) -> None:
+    """Warn that a network cannot go step by step, once for its class."""
+    kind = type(network)
+    if kind not in _warned:
+        warnings.warn(
+            f"{kind.__name__} has no step: every position of a sample takes a full pass. Give the "
+            "network init_cache and step.",
+            stacklevel=2,
         )
-    return mask.all(-1)
+        _warned.add(kind)
 
 
 def check_keep(keep: Tensor | None, module) -> Tensor | None:
@@ -68,6 +81,18 @@ def check_keep(keep: Tensor | None, module) -> Tensor | None:
             f"{tuple(keep.shape)}; flatten the positions."
         )
     return keep
+
+
+def check_context(context: Tensor | None, module) -> Tensor | None:
+    """Return a context in the precision of the network, a label as it is, or raise."""
+    network = module.network
+    shape = None if context is None else np.shape(context)
+    check_grid_context(shape, network.context_dim, network.context_shape)
+    if context is None:
+        return None
+    context = torch.as_tensor(context)
+    is_label = getattr(network, "context_kind", "vector") == "label"
+    return context if is_label else context.to(next(network.parameters()).dtype)
 
 
 def check_has_noise(conditional: Conditional) -> None:
@@ -114,8 +139,15 @@ def in_channels(conditional: Conditional, one_hot: bool) -> int:
 
 
 def grid_of(event_shape: Sequence[int], conditional: Conditional) -> tuple[int, ...]:
-    """Return the axes of an event behind those of an element."""
-    return tuple(event_shape)[len(conditional.event_shape) :]
+    """Return the axes of an event behind those of an element, or raise if these do not fit."""
+    event_shape = check_dims("event_shape", event_shape)
+    element = tuple(check_conditional(conditional).event_shape)
+    if event_shape[: len(element)] != element:
+        raise ValueError(
+            f"event_shape must be {element}, that of the conditional, followed by the shape of the "
+            f"grid, got {event_shape}; pass for example {(*element, 28, 28)}."
+        )
+    return event_shape[len(element) :]
 
 
 class Elements:
@@ -133,6 +165,7 @@ class Elements:
         self.support = support_of(conditional)
         self.bounds = integer_bounds(conditional)
         size = math.prod(self.shape)
+        self.num_positions = math.prod(event_shape) // size
         count = self.bounds[1] - self.bounds[0] + 1 if self.bounds else 0
         self.is_one_hot = in_channels != size and not self.shape and in_channels == count
         if in_channels != size and not self.is_one_hot:
@@ -145,7 +178,7 @@ class Elements:
     def split(self, value: Tensor) -> Tensor:
         """Turn ``(..., *event_shape)`` into ``(..., positions, *element shape)``."""
         leading = value.shape[: value.ndim - len(self.event_shape)]
-        value = value.reshape(leading + self.shape + (-1,))
+        value = value.reshape(leading + self.shape + (self.num_positions,))
         return value.movedim(-2, -1) if self.shape else value
 
     def join(self, elements: Tensor) -> Tensor:

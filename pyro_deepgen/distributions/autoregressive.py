@@ -17,10 +17,20 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
+from .._numerics.autoregressive import (
+    check_expanded_shape,
+    check_no_order,
+    check_order_index,
+    check_value_shape,
+    check_values_shape,
+    come_first,
+    common_batch_shape,
+    given_positions,
+)
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import resolve_orders
 from ._autoregressive_passes import Steps, params_of, rows_of
-from ._elements import Elements, check_event_shape, check_keep, check_mask
+from ._elements import Elements, check_context, check_event_shape, check_keep
 from .autoregressive_transform import AutoregressiveTransform
 from .conditionals import Conditional
 from .transforms._host import without_graph
@@ -57,13 +67,16 @@ class Autoregressive(nn.Module):
             ``(3, 32, 32)`` for a conditional of three channels. The positions may be those of
             another shape than the grid of the network, in row-major order.
         order: ``'raster'``, ``'reverse'``, ``'snake'``, ``'random'`` or a permutation of the
-            positions, as from :func:`subscale_order`; or a list, for a mixture over orders.
+            positions, as from :func:`subscale_order`; or a list, for a mixture over orders, in
+            which each ``'random'`` is another one: :func:`random_order` of seeds 0, 1 and so on.
+            None for raster, and for a network that brings its own.
 
     Values of a conditional of integers enter the network as one-hot vectors if its ``in_channels``
     is their number, else as numbers rescaled to [-1, 1]; bits and real numbers as they are.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, or an order is given to a network with its own.
+        TypeError: if ``conditional`` is none.
 
     Example:
         >>> import torch
@@ -80,14 +93,18 @@ class Autoregressive(nn.Module):
         network: nn.Module,
         conditional: Conditional,
         event_shape: Sequence[int],
-        order: str | Sequence = "raster",
+        order: str | Sequence | None = None,
     ):
         super().__init__()
         self.network, self.conditional = network, conditional
         self.event_shape = check_event_shape(network, conditional, event_shape)
         self.knows_orders = hasattr(network, "orders")
         grid_shape = self.event_shape[len(conditional.event_shape) :]
-        self.orders = network.orders if self.knows_orders else resolve_orders(order, grid_shape)
+        if self.knows_orders:
+            check_no_order(order, network)
+            self.orders = network.orders
+        else:
+            self.orders = resolve_orders("raster" if order is None else order, grid_shape)
         self.elements = Elements(conditional, self.event_shape, network.in_channels)
 
     @property
@@ -103,7 +120,8 @@ class Autoregressive(nn.Module):
         """Return the distribution given a context.
 
         Args:
-            context: shape ``batch_shape + network.context_shape``, or None.
+            context: shape ``batch_shape + network.context_shape``, or None. Vectors and images are
+                cast to the precision of the network.
             order_index: which one of several orders to use alone; default the mixture of all.
             keep: booleans of shape ``batch_shape + (positions,)``, False where later positions do
                 not see the element: the network is given zeros for it. None to keep all.
@@ -115,7 +133,9 @@ class AutoregressiveDistribution(TorchDistribution):
     r"""The distribution from calling an :class:`Autoregressive`.
 
     Densities take one pass of the network; samples one step of it a position, with what is known
-    kept in a cache, and the density of a sample comes with it. Samples are not reparameterised.
+    kept in a cache, and the density of a sample comes with it. With ``M`` orders a density takes
+    ``M`` passes, that of a sample too, which is drawn in one of them. Samples are not
+    reparameterised.
 
     Args:
         module: the network and what belongs to it.
@@ -139,18 +159,18 @@ class AutoregressiveDistribution(TorchDistribution):
         validate_args: bool | None = None,
         keep: Tensor | None = None,
     ):
-        self.module, self.context, self.order_index = module, context, order_index
-        self.keep = check_keep(keep, module)
-        if keep is not None:
-            batch_shape = torch.broadcast_shapes(keep.shape[:-1], tuple(batch_shape))
-        if context is not None:
+        self.module, self.context = module, check_context(context, module)
+        self.keep = None if keep is None else check_keep(torch.as_tensor(keep), module)
+        self.order_index = check_order_index(order_index, len(module.orders))
+        shapes = {"batch_shape": batch_shape} if batch_shape else {}
+        if self.context is not None:
             event_dim = len(module.network.context_shape)
-            leading = context.shape[: context.ndim - event_dim]
-            batch_shape = torch.broadcast_shapes(leading, tuple(batch_shape))
-        elif module.context_dim:
-            module.network.features(None)
-        indices = range(len(module.orders)) if order_index is None else (order_index,)
-        self._indices = tuple(indices)
+            shapes["context"] = self.context.shape[: self.context.ndim - event_dim]
+        if self.keep is not None:
+            shapes["keep"] = self.keep.shape[:-1]
+        batch_shape = common_batch_shape(**shapes)
+        every = range(len(module.orders))
+        self._indices = tuple(every) if order_index is None else (self.order_index,)
         self._scored_sample = None
         super().__init__(
             torch.Size(batch_shape), torch.Size(module.event_shape), validate_args=validate_args
@@ -166,7 +186,7 @@ class AutoregressiveDistribution(TorchDistribution):
             self.module,
             self.context,
             self.order_index,
-            batch_shape,
+            check_expanded_shape(batch_shape, self.batch_shape),
             self._validate_args,
             self.keep,
         )
@@ -183,6 +203,11 @@ class AutoregressiveDistribution(TorchDistribution):
         return AutoregressiveTransform(self)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        shape = check_value_shape(value.shape, self.batch_shape, self.event_shape)
+        if 0 in shape:
+            # of no values, and a function of the parameters all the same
+            like = next(self.module.network.parameters())
+            return like.sum() * like.new_zeros(shape)
         if self._validate_args:
             self._validate_sample(value)
         known = self._recall(value)
@@ -190,8 +215,7 @@ class AutoregressiveDistribution(TorchDistribution):
             return known
         terms = torch.stack([self._log_prob(value, index) for index in self._indices])
         log_prob = terms[0] if len(terms) == 1 else terms.logsumexp(0) - math.log(len(terms))
-        leading = value.shape[: value.ndim - len(self.event_shape)]
-        return log_prob.expand(torch.broadcast_shapes(leading, self.batch_shape))
+        return log_prob.expand(shape)
 
     def _log_prob(self, value: Tensor, index: int) -> Tensor:
         module, elements = self.module, self.module.elements.split(value)
@@ -214,10 +238,11 @@ class AutoregressiveDistribution(TorchDistribution):
         The order is followed; given entries keep their values, and the weight of a draw is the
         product of their conditional probabilities. Its mean is the probability of the given
         entries, and draws reweighted by it are posterior draws. Where the given entries come first
-        in the order, all weights are equal and the draws are exact.
+        in the only order, or none are given, all weights are equal and the draws are exact.
 
         Args:
-            mask: booleans of the event shape, True where the entry is given.
+            mask: booleans of the event shape, or of one that broadcasts to it, True where the
+                entry is given.
             values: values of shape broadcastable to ``batch_shape + event_shape``; those where the
                 mask is False are not read.
             sample_shape: shape of the draws.
@@ -226,20 +251,25 @@ class AutoregressiveDistribution(TorchDistribution):
 
         Returns:
             :class:`GivenSample`.
+
+        Raises:
+            ValueError: if the mask or the values have another shape, or the mask holds some
+                channels of a position.
         """
         module, num_particles = self.module, check_positive_int("num_particles", num_particles)
-        # read entry by entry
-        mask = check_mask(module.elements.split(mask.cpu().expand(self.event_shape)))
-        values = values.expand(self.batch_shape + self.event_shape)
+        mask = mask.cpu() if isinstance(mask, Tensor) else mask
+        mask = given_positions(mask, self.event_shape, module.elements.ndim - 1)
+        values = torch.as_tensor(values).to(self._element_like().dtype)
+        check_values_shape(values.shape, self.batch_shape, self.event_shape)
         shape = (num_particles, *sample_shape)
         value, _, log_weight = self._draw(torch.Size(shape), mask, values)
-        places = [torch.tensor(module.orders[index]) for index in self._indices]
-        # given entries come first in every order
-        first = all(bool((mask[order].long().diff() <= 0).all()) for order in places)
-        is_exact = first and len(places) == 1
-        chosen = torch.distributions.Categorical(logits=log_weight.movedim(0, -1)).sample()
-        chosen = chosen.reshape((1, *chosen.shape, *(1,) * len(self.event_shape)))
-        value = value.gather(0, chosen.expand(1, *value.shape[1:])).squeeze(0)
+        orders = [module.orders[index] for index in self._indices]
+        is_exact = not mask.any() or (len(orders) == 1 and come_first(mask, orders))
+        if num_particles > 1 and log_weight.numel():
+            chosen = torch.distributions.Categorical(logits=log_weight.movedim(0, -1)).sample()
+            chosen = chosen.reshape((1, *chosen.shape, *(1,) * len(self.event_shape)))
+            value = value.gather(0, chosen.expand(1, *value.shape[1:]))
+        value = value[0]
         log_weight = log_weight.logsumexp(0) - math.log(num_particles)
         return GivenSample(value, log_weight, is_exact)
 
@@ -247,6 +277,8 @@ class AutoregressiveDistribution(TorchDistribution):
         """Return samples, their log-density under the orders drawn, and that of what was given."""
         shape = sample_shape + self.batch_shape
         num_rows, elements = shape.numel(), self.module.elements
+        if not num_rows:
+            return self._no_draws(shape)
         if values is not None:
             values = elements.split(values.expand(shape + self.event_shape))
             values = values.reshape((num_rows, *values.shape[-elements.ndim :]))
@@ -262,6 +294,17 @@ class AutoregressiveDistribution(TorchDistribution):
         value, log_prob, log_weight = (torch.cat(part)[back] for part in zip(*parts, strict=True))
         value = elements.join(value).reshape(shape + self.event_shape)
         return value, log_prob.reshape(shape), log_weight.reshape(shape)
+
+    def _no_draws(self, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what :meth:`_draw` does for a shape without entries."""
+        value = self._element_like().new_zeros(shape + self.event_shape)
+        log_prob = next(self.module.network.parameters()).new_zeros(shape)
+        return value, log_prob, log_prob
+
+    def _element_like(self) -> Tensor:
+        """Return a draw of one element, of the precision and device of all draws."""
+        like, conditional = next(self.module.network.parameters()), self.module.conditional
+        return conditional(like.new_zeros(conditional.num_params)).sample()
 
     def _draw_rows(self, rows: Tensor, shape, index: int, mask, values):
         module, num_rows = self.module, len(rows)

@@ -12,7 +12,7 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
-from ._autoregressive_passes import Steps, params_of, rows_of
+from ._autoregressive_passes import Steps, evaluating, params_of, rows_of
 from ._elements import check_has_noise
 from .transforms._host import without_graph
 from .transforms._implicit import triangular_inverse
@@ -79,13 +79,19 @@ class AutoregressiveTransform(torch.distributions.Transform):
         def solve(u, context):
             return self._solve(u, bound if context is None else context)
 
-        y, log_det = triangular_inverse(solve, image, self._flat(x), context)
+        flat = self._flat(x)
+        if not flat.numel():
+            return self._joined(flat), flat.sum(-1)
+        y, log_det = triangular_inverse(solve, image, flat, context)
         return self._joined(y), log_det
 
     def inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the noise of values, and the log-determinant of the inverse; one pass."""
         d = self.distribution
-        u, log_slopes = _Noise(d.module, self.index, d.keep, None)(self._flat(y), d.context)
+        flat = self._flat(y)
+        if not flat.numel():
+            return self._joined(flat), flat.sum(-1)
+        u, log_slopes = _Noise(d.module, self.index, d.keep, None)(flat, d.context)
         return self._joined(u), log_slopes.sum(-1)
 
     def _solve(self, u: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -114,11 +120,11 @@ class AutoregressiveTransform(torch.distributions.Transform):
             )
         shape = self._broadcast_shape(x.shape)
         elements = self.distribution.module.elements.split(x.expand(shape))
-        return elements.reshape(shape[: len(shape) - len(event_shape)] + (-1,))
+        return elements.reshape(shape[: len(shape) - len(event_shape)] + (event_shape.numel(),))
 
     def _joined(self, flat: Tensor) -> Tensor:
         module = self.distribution.module
-        shape = flat.shape[:-1] + (-1, *module.conditional.event_shape)
+        shape = flat.shape[:-1] + (module.elements.num_positions, *module.conditional.event_shape)
         return module.elements.join(flat.reshape(shape))
 
     def with_cache(self, cache_size: int = 1) -> "AutoregressiveTransform":
@@ -175,7 +181,10 @@ class _Noise(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         module = self.module
         context = self.context if context is None else context
-        elements = x.reshape(x.shape[:-1] + (-1, *module.conditional.event_shape))
-        params = params_of(module, elements, context, self.index, self.keep)
+        shape = (module.elements.num_positions, *module.conditional.event_shape)
+        elements = x.reshape(x.shape[:-1] + shape)
+        # one map, whatever the mode: no units are dropped, as none are by steps
+        with evaluating(module.network):
+            params = params_of(module, elements, context, self.index, self.keep)
         u, log_slopes = module.conditional.to_noise(params, elements)
         return u.reshape(x.shape), log_slopes.reshape(x.shape)

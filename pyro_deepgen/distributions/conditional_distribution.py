@@ -9,6 +9,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from .._numerics.checks import check_dims
+from ._elements import check_conditional
 from .conditionals import Conditional
 
 __all__ = ["ConditionalDistribution"]
@@ -56,12 +57,7 @@ class ConditionalDistribution(nn.Module):
         offset: np.ndarray | None = None,
     ):
         super().__init__()
-        if not isinstance(conditional, Conditional):
-            raise TypeError(
-                f"conditional must be a Conditional, got {conditional!r}; pass for example "
-                "BernoulliConditional()."
-            )
-        self.network, self.conditional = network, conditional
+        self.network, self.conditional = network, check_conditional(conditional)
         self.event_shape = check_dims("event_shape", event_shape)
         self.channels_first = channels_first
         expected = (*self.event_shape, conditional.num_params)

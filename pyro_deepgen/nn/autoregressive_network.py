@@ -51,6 +51,8 @@ class AutoregressiveNetwork(nn.Module):
     ):
         super().__init__()
         self.grid_shape = check_dims("grid_shape", grid_shape)
+        if not self.grid_shape:
+            raise ValueError("grid_shape must have at least one axis, got (); pass (28, 28), say.")
         self.num_params = check_positive_int("num_params", num_params)
         self.in_channels = check_positive_int("in_channels", in_channels)
         self.context_dim, self.context_kind = check_context_kind(context_dim, context_kind)
@@ -80,9 +82,9 @@ class AutoregressiveNetwork(nn.Module):
         if features is not None:
             event = features.shape[-len(event_shape) :]
             leading = torch.broadcast_shapes(leading, features.shape[: -len(event_shape)])
-            features = features.expand(leading + event).reshape((-1, *event))
-        x = x.expand(leading + event_shape).reshape((-1, *event_shape))
-        params = self.run(x, features, **kwargs)
+            features = in_rows(features.expand(leading + event), len(event))
+        x = in_rows(x.expand(leading + event_shape), len(event_shape))
+        params = self.run(x, features, **kwargs)[: math.prod(leading)]
         return params.reshape(leading + self.grid_shape + (self.num_params,))
 
     def features(self, context: Tensor | None) -> Tensor | None:
@@ -105,6 +107,13 @@ class AutoregressiveNetwork(nn.Module):
         """Return what a cache keeps of a context: ``(positions or 1, N, context_dim)``."""
         features = self.features(context)
         return None if features is None else features.flatten(1, -2).transpose(0, 1)
+
+
+def in_rows(array: Tensor, event_dim: int) -> Tensor:
+    """Make the leading dimensions one; of none at all one row of zeros, which parameters see."""
+    leading = array.ndim - event_dim
+    rows = array.reshape((math.prod(array.shape[:leading]), *array.shape[leading:]))
+    return rows if len(rows) else rows.new_zeros((1, *rows.shape[1:]))
 
 
 def plus_positions(h: Tensor, positions: Tensor | None, index: int | None = None) -> Tensor:
