@@ -203,39 +203,6 @@ def test_activations_of_a_pixel_cnn_on_both_twins(both, tmp_path):
             bernoulli(b, case_of("PixelCNN"), activation="step")
 
 
-def seen_from(b, case_name, place, **kwargs):
-    """Positions of a 5 x 5 grid that the parameters of one place see."""
-    network = b.make(getattr(b.nn, case_name), (5, 5), 1, hidden_dim=6, kernel_size=3, **kwargs)
-    seen = dependence(b, b.perturbed(network, 0.3), 25)[place[0] * 5 + place[1]]
-    return {divmod(int(i), 5) for i in np.flatnonzero(seen)}
-
-
-def earlier(place):
-    return set(itertools.islice(itertools.product(range(5), range(5)), place[0] * 5 + place[1]))
-
-
-def test_a_gated_pixel_cnn_has_no_blind_spot(torch_backend):
-    place = (3, 2)
-    assert seen_from(torch_backend, "GatedPixelCNN", place, num_blocks=4) == earlier(place)
-    # (1, 4) lies to the right of what masked convolutions of size 3 reach from (2, 1)
-    assert (1, 4) in earlier((2, 1)) - seen_from(torch_backend, "PixelCNN", (2, 1), num_blocks=4)
-
-
-def test_a_row_lstm_sees_a_triangle(torch_backend):
-    i, j = 3, 2
-    expected = {(i, j - 1), (i, j - 2)} | {
-        (i - r, c) for r in range(1, 4) for c in range(5) if j - 2 - r <= c <= j + r
-    }
-    assert seen_from(torch_backend, "RowLSTM", (i, j), num_layers=1) == expected
-
-
-def test_a_diagonal_bilstm_sees_all_that_its_first_layer_shows(torch_backend):
-    place = (3, 1)
-    # of the row above, the last one is not yet in any state that is shifted down
-    expected = earlier(place) - {(2, 4)}
-    assert seen_from(torch_backend, "DiagonalBiLSTM", place, num_layers=1) == expected
-
-
 @pytest.mark.compiles
 @pytest.mark.parametrize("name", ["MADE", "PixelCNN"])
 def test_several_orders_are_a_mixture_of_probabilities(backend, name):
