@@ -108,34 +108,6 @@ def test_probabilities_sum_to_one_and_steps_agree_with_one_pass(backend, case):
     np.testing.assert_allclose(log_prob, backend.score(d, x), atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["label", "image"])
-@CASES
-def test_labels_and_images_as_context(torch_backend, case, kind):
-    check_context(torch_backend, case, kind)
-
-
-@pytest.mark.slow
-@CASES
-def test_images_as_context_in_jax(jax_backend, case):
-    check_context(jax_backend, case, "image")
-
-
-def check_context(b, case, kind):
-    conditional = conditionals(b).CategoricalConditional(3)
-    module = case.distribution(
-        b, (3, 3), conditional, context_dim=4, context_kind=kind, one_hot=True
-    )
-    grid_shape = module.network.grid_shape
-    shape = (2, 4, *grid_shape) if kind == "image" else (2,)
-    context = np.random.default_rng(0).standard_normal(shape)
-    d = module(b.array(np.array([1, 3]) if kind == "label" else context)).expand((3, 2))
-    x, log_prob = b.draw_and_score(d)
-    assert x.shape == (3, 2, 3, 3) and set(np.unique(x)) <= {0, 1, 2}
-    np.testing.assert_allclose(log_prob, b.score(d, x), atol=1e-10)
-    swapped = b.score(module(d.context[np.array([1, 0])]).expand((3, 2)), x)
-    assert np.abs(swapped - log_prob).max() > 1e-6
-
-
 @pytest.mark.parametrize(
     "case",
     [pytest.param(c, marks=pytest.mark.slow) if c.cost else c for c in NETWORKS],

@@ -26,6 +26,7 @@ from numpyro.distributions.util import validate_sample
 
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import resolve_orders
+from ..nn.autoregressive_network import as_context
 from ..ops._random import check_rng_key
 from ._autoregressive_passes import apply, draw, log_prob_of, scored
 from ._elements import Elements, check_event_shape, check_keep, check_mask, elements_of
@@ -169,13 +170,13 @@ class AutoregressiveDistribution(Distribution):
         keep: Array | None = None,
     ):
         self.params, self.static = eqx.partition(module, eqx.is_array)
+        context = as_context(context, module.network)
         self.context, self.order_index, self.rng_key = context, order_index, None
         self.keep = None if keep is None else check_keep(jnp.asarray(keep), module)
         batch_shape = tuple(batch_shape)
         if keep is not None:
             batch_shape = jnp.broadcast_shapes(self.keep.shape[:-1], batch_shape)
         if context is not None:
-            self.context = context = jnp.asarray(context)
             leading = context.shape[: context.ndim - len(module.network.context_shape)]
             batch_shape = jnp.broadcast_shapes(leading, batch_shape)
         elif module.context_dim:

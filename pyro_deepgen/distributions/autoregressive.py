@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .._numerics.checks import check_positive_int
 from .._numerics.orders import resolve_orders
+from ..nn.autoregressive_network import as_context
 from ._autoregressive_passes import Steps, params_of, rows_of
 from ._elements import Elements, check_event_shape, check_keep, check_mask
 from .autoregressive_transform import AutoregressiveTransform
@@ -139,6 +140,7 @@ class AutoregressiveDistribution(TorchDistribution):
         validate_args: bool | None = None,
         keep: Tensor | None = None,
     ):
+        context = as_context(context, module.network)
         self.module, self.context, self.order_index = module, context, order_index
         self.keep = check_keep(keep, module)
         if keep is not None:
