@@ -73,3 +73,37 @@ def test_a_wavenet_reaches_back_as_far_as_its_dilations(backend, num_dilations):
     back = 2 + sum(2 ** (i % num_dilations) for i in range(3))
     expected = np.tri(13, k=-1, dtype=bool) & ~np.tri(13, k=-1 - back, dtype=bool)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_grids_of_other_numbers_of_axes_are_refused(backend):
+    n = backend.nn
+    for grid_shape in ((), (2, 2, 2, 2)):
+        with pytest.raises(ValueError, match=r"grid_shape must have one to three axes, got \(.*\)"):
+            backend.make(n.PixelCNN, grid_shape)
+        for network in (n.GatedPixelCNN, n.PixelCNNPlusPlus, n.RowLSTM, n.DiagonalBiLSTM):
+            with pytest.raises(ValueError, match=r"grid_shape must have two axes, got \(.*\)"):
+                backend.make(network, grid_shape)
+    for offsets in ([(0, 0, 0, -1)], [], [(0, -1), (-1,)]):
+        with pytest.raises(ValueError, match="offsets must hold tuples of one to three integers"):
+            backend.make(n.CausalConv, 1, 1, offsets)
+    for network in (n.PixelCNN, n.GatedPixelCNN, n.RowLSTM):
+        with pytest.raises(ValueError, match="kernel_size must be at least 3, got 1"):
+            backend.make(network, (4, 4), kernel_size=1)
+
+
+AXES = [
+    *(("PixelCNN", grid_shape) for grid_shape in [(5,), (2, 3, 2)]),
+    *(
+        (name, grid_shape)
+        for name in ("CausalTransformer", "WaveNet", "VideoTransformer")
+        for grid_shape in [(5,), (2, 3, 2), (2, 2, 1, 2)]
+    ),
+]
+
+
+@pytest.mark.compiles
+@pytest.mark.parametrize("name, grid_shape", AXES, ids=str)
+def test_networks_of_other_numbers_of_axes_see_earlier_positions_alone(backend, name, grid_shape):
+    sizes = {"PixelCNN": {"kernel_size": 3}, "VideoTransformer": {"num_heads": 2}}.get(name, {})
+    found = field(backend, name, grid_shape, num_blocks=2, **sizes)
+    assert not np.triu(found).any() and found[1:].any(1).all() and found[:, :-1].any(0).all()
