@@ -36,9 +36,8 @@ class NetworkCase:
         return b.make(builder, grid_shape, num_params, **dict(self.sizes), **kwargs)
 
     def distribution(self, b, event_shape, conditional, **kwargs):
-        return b.make(
-            getattr(b.D, self.recipe), event_shape, conditional, **dict(self.sizes), **kwargs
-        )
+        sizes = {**dict(self.sizes), **kwargs}
+        return b.make(getattr(b.D, self.recipe), event_shape, conditional, **sizes)
 
 
 NETWORKS = [

@@ -111,6 +111,58 @@ def test_gradients_are_finite_in_single_precision(backend32):
     assert all(np.isfinite(backend.numpy(g)).all() for g in found)
 
 
+def low_rank_by_numpy(conditional, params):
+    """Mean and triangular factor in double precision, by the QR of scales and columns."""
+    dim, rank = conditional.dim, conditional.rank
+    loc, raw, vectors = np.split(np.asarray(params, float), [dim, 2 * dim], -1)
+    scale = conditional.min_scale + np.exp(30 * np.tanh(raw / 30))
+    columns = [scale[..., None] * np.eye(dim), vectors.reshape(-1, dim, rank)]
+    factor = np.linalg.qr(np.concatenate(columns, -1).swapaxes(-1, -2), "r").swapaxes(-1, -2)
+    return loc, factor * np.sign(np.einsum("nii->ni", factor))[:, None]
+
+
+def test_a_low_rank_factor_is_that_of_the_covariance(backend):
+    c = backend.load("distributions.conditionals").LowRankNormalConditional(4, 2)
+    params = np.random.default_rng(0).standard_normal((6, c.num_params))
+    u = np.random.default_rng(1).standard_normal((6, 4))
+    loc, factor = low_rank_by_numpy(c, params)
+    x, log_slopes = backend.run(c.from_noise, backend.array(params), backend.array(u))
+    np.testing.assert_allclose(x, loc + np.einsum("nij,nj->ni", factor, u), atol=1e-12)
+    np.testing.assert_allclose(log_slopes, np.log(np.einsum("nii->ni", factor)), atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1.0, 5.0, 50.0])
+@pytest.mark.parametrize("dim, rank", [(3, 2), (12, 4)])
+def test_low_rank_noise_at_large_parameters_in_single_precision(backend32, dim, rank, factor):
+    """Where the covariance, formed and rounded, has no factor."""
+    b = backend32
+    c = b.load("distributions.conditionals").LowRankNormalConditional(dim, rank)
+    rng = np.random.default_rng(0)
+    params = (factor * rng.standard_normal((100, c.num_params))).astype(np.float32)
+    u = rng.standard_normal((100, dim)).astype(np.float32)
+    loc, lower = low_rank_by_numpy(c, params)
+    log_diagonal, sizes = np.log(np.einsum("nii->ni", lower)), np.linalg.norm(lower, axis=-1)
+    x, log_slopes = b.run(c.from_noise, b.array(params), b.array(u))
+    assert np.abs(log_slopes - log_diagonal).max() < 1e-3
+    expected = loc + np.einsum("nij,nj->ni", lower, u)
+    assert (np.abs(x - expected) < 1e-4 * (np.abs(loc) + 5 * sizes)).all()
+    found, log_slopes = b.run(c.to_noise, b.array(params), b.array(x))
+    assert np.abs(log_slopes + log_diagonal).max() < 1e-3
+    # the noise of points as near as the precision tells them apart
+    near = loc + np.einsum("nij,nj->ni", lower, found)
+    assert (np.abs(near - x) < 1e-4 * (np.abs(loc) + 5 * sizes)).all()
+
+    def total(params):
+        noise, log_slopes = c.to_noise(params, b.array(x))
+        return noise.sum() + log_slopes.sum()
+
+    if b.name == "numpyro":
+        slopes = b.jax.jit(b.jax.grad(total))(b.array(params))
+    else:
+        slopes = b.torch.autograd.functional.jacobian(total, b.array(params))
+    assert np.isfinite(b.numpy(slopes)).all()
+
+
 def test_errors_of_discretised_distributions(backend):
     logistic, mixture = backend.D.DiscretizedLogistic, backend.D.DiscretizedLogisticMixture
     zero = backend.array(np.zeros((2, 3)))

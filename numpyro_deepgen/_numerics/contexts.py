@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from .checks import check_choice, check_positive_int
 
-__all__ = ["check_context_kind", "check_grid_context", "context_event_shape"]
+__all__ = ["check_context_kind", "check_grid_context", "check_labels", "context_event_shape"]
 
 KINDS = ("vector", "label", "image")
 
@@ -24,6 +26,17 @@ def context_event_shape(
         "label": (),
         "image": (context_dim, *grid_shape),
     }[context_kind]
+
+
+def check_labels(labels: np.ndarray, context_dim: int) -> None:
+    """Raise unless labels are whole numbers below ``context_dim``, of integer type or another."""
+    fits = (labels >= 0) & (labels < context_dim) & (labels == np.floor(labels))
+    if not fits.all():
+        raise ValueError(
+            f"context must hold labels, whole numbers from 0 to {context_dim - 1}, got "
+            f"{labels[~fits].flat[0]}; pass labels inside that range, or build the network with a "
+            "larger context_dim."
+        )
 
 
 def check_grid_context(shape: Sequence[int] | None, context_dim: int, event_shape) -> None:

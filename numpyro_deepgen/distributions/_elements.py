@@ -15,6 +15,7 @@ from numpyro.distributions import constraints
 from .._numerics.autoregressive import check_order_index
 from .._numerics.checks import check_dims
 from .._numerics.contexts import check_grid_context
+from ..nn.autoregressive_network import as_context
 from .conditionals import Conditional
 
 __all__ = [
@@ -93,10 +94,10 @@ def check_context(context: Array | None, module) -> Array | None:
     network = module.network
     shape = None if context is None else np.shape(context)
     check_grid_context(shape, network.context_dim, network.context_shape)
-    if context is None:
-        return None
-    is_label = getattr(network, "context_kind", "vector") == "label"
-    return jnp.asarray(context, None if is_label else module.dtype)
+    context = as_context(context, network)
+    if context is None or getattr(network, "context_kind", "vector") == "label":
+        return context
+    return context.astype(module.dtype)
 
 
 def known_order_index(value, module) -> int | Array | None:

@@ -56,18 +56,24 @@ class ImageLSTM(AutoregressiveNetwork):
         offsets = causal_offsets((kernel_size, kernel_size), include_center=False)
         keys = jax.random.split(check_rng_key(rng_key), num_layers + 3)
         self.first = CausalConv(keys[0], in_channels, 2 * size, offsets)
-        self.layers = tuple(self.make_layer(key, size, context_dim) for key in keys[3:])
+        self.layers = tuple(
+            self.make_layer(key, size, context_dim, i == 0) for i, key in enumerate(keys[3:])
+        )
         self.head = Linear(keys[1], 2 * size, 2 * size)
         self.last = Linear(keys[2], 2 * size, num_params)
 
     @abstractmethod
-    def make_layer(self, rng_key: Array, size: int, context_dim: int) -> eqx.Module:
+    def make_layer(self, rng_key: Array, size: int, context_dim: int, is_first: bool) -> eqx.Module:
         """A layer of states of a size between inputs and outputs of twice that."""
 
     def run(self, x, features):
         h = self.first(x)
         for layer in self.layers:
             h = layer(h, features)
+        return self.params(h)
+
+    def params(self, h: Array) -> Array:
+        """The parameters of positions, from what the layers give."""
         return self.last(relu(self.head(relu(h))))
 
     def init_cache(self, num_rows: int, context: Array | None = None) -> dict:
@@ -85,5 +91,4 @@ class ImageLSTM(AutoregressiveNetwork):
         for layer, known in zip(self.layers, cache["layers"], strict=True):
             h, known = layer.step(h, features, known, index, place)
             caches.append(known)
-        params = self.last(relu(self.head(relu(h))))
-        return params, {**cache, "first": first, "layers": caches}
+        return self.params(h), {**cache, "first": first, "layers": caches}

@@ -12,12 +12,18 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from .._numerics.checks import check_dims, check_positive_int
-from .._numerics.contexts import check_context_kind, check_grid_context, context_event_shape
+from .._numerics.contexts import (
+    check_context_kind,
+    check_grid_context,
+    check_labels,
+    context_event_shape,
+)
 
-__all__ = ["AutoregressiveNetwork"]
+__all__ = ["AutoregressiveNetwork", "as_context"]
 
 
 class AutoregressiveNetwork(eqx.Module):
@@ -37,7 +43,9 @@ class AutoregressiveNetwork(eqx.Module):
         context_dim: size of the context, 0 for none.
         context_kind: ``'vector'``, shape ``(..., context_dim)``; ``'label'``, integers below
             ``context_dim`` of shape ``(...)``; or ``'image'``, shape
-            ``(..., context_dim, *grid_shape)``.
+            ``(..., context_dim, *grid_shape)``. Labels may be Python's integers and NumPy's. One
+            outside the range is an error; where a transformation of the host hides its value
+            (``jax.jit``, ``jax.vmap``), all parameters are NaN.
 
     Raises:
         ValueError: if a size or the kind is out of range.
@@ -96,15 +104,18 @@ class AutoregressiveNetwork(eqx.Module):
 
     def features(self, context: Array | None) -> Array | None:
         """Return a context with one place for every axis of the grid, channels last."""
+        context = as_context(context, self)
         check_grid_context(
-            None if context is None else jnp.shape(context), self.context_dim, self.context_shape
+            None if context is None else context.shape, self.context_dim, self.context_shape
         )
         if context is None:
             return None
         if self.context_kind == "image":
             return jnp.moveaxis(context, -1 - len(self.grid_shape), -1)
         if self.context_kind == "label":
-            context = jax.nn.one_hot(jnp.asarray(context, int), self.context_dim)
+            is_class = context[..., None] == jnp.arange(self.context_dim)
+            # what is no label matches none of them
+            context = jnp.where(is_class.any(-1, keepdims=True), is_class.astype(float), jnp.nan)
         return context.reshape(
             context.shape[:-1] + (1,) * len(self.grid_shape) + context.shape[-1:]
         )
@@ -122,6 +133,16 @@ def in_rows(array: Array, event_dim: int) -> Array:
     leading = array.ndim - event_dim
     rows = array.reshape((math.prod(array.shape[:leading]), *array.shape[leading:]))
     return rows if len(rows) else jnp.zeros((1, *rows.shape[1:]), rows.dtype)
+
+
+def as_context(context, network: eqx.Module) -> Array | None:
+    """Return a context of a network as an array, or raise if a label that is known is none."""
+    if context is None:
+        return None
+    is_label = getattr(network, "context_kind", "vector") == "label"
+    if is_label and not isinstance(context, jax.core.Tracer):
+        check_labels(np.asarray(context), network.context_dim)
+    return jnp.asarray(context)
 
 
 def plus_positions(h: Array, positions: Array | None, index: Array | None = None) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .._numerics.checks import check_positive_int
-from .._numerics.orders import tap_table
+from .._numerics.orders import check_offsets, tap_table
 from ..ops._random import check_rng_key
 from ._linear import flat_product
 
@@ -28,7 +28,7 @@ class CausalConv(eqx.Module):
         rng_key: random key of the starting weights.
         in_channels: channels of the input.
         out_channels: channels of the output.
-        offsets: offsets of the neighbours, each with one integer an axis; at most three axes.
+        offsets: offsets of the neighbours, each with one integer an axis; one to three axes.
         stride: step ``s`` along every axis.
         init_scale: factor of the starting weights, which are uniform in :math:`\pm 1 / \sqrt n`
             with ``n`` inputs of an output.
@@ -61,6 +61,7 @@ class CausalConv(eqx.Module):
     ):
         self.in_channels, self.stride = in_channels, check_positive_int("stride", stride)
         self.offsets = tuple(tuple(offset) for offset in offsets)
+        check_offsets(self.offsets)
         bound = 1.0 / math.sqrt(in_channels * len(self.offsets))
         shape = (out_channels, in_channels, len(self.offsets))
         weight_key, bias_key = jax.random.split(check_rng_key(rng_key))

@@ -16,9 +16,12 @@ class DiagonalBiLSTM(ImageLSTM):
     r"""Recurrent layers that go along the diagonals, from both upper corners.
 
     A state follows from those to its left and above it (the other direction: to its right and above
-    it), so that together they see all earlier positions. What comes from the right is shifted down
-    by one row, since a row's later positions are in it. Layers have residual connections. The
-    two-sided part of a sample is computed once a row.
+    it). What comes from the right is shifted down by one row, since a row's later positions are in
+    it. Shifted, a state may see the inputs of its own position too, which the masked convolution
+    leaves out: in the first layer this direction is given them besides. So a position sees all
+    earlier ones with one layer already; otherwise the end of the row above would stay hidden from
+    most of a row at any depth. Layers have residual connections. The two-sided part of a sample is
+    computed once a row.
 
     Args:
         rng_key: random key of the starting weights.
@@ -45,35 +48,56 @@ class DiagonalBiLSTM(ImageLSTM):
         section 3.2.
     """
 
-    def make_layer(self, rng_key: Array, size: int, context_dim: int) -> eqx.Module:
-        return _Layer(rng_key, size, context_dim)
+    def make_layer(self, rng_key: Array, size: int, context_dim: int, is_first: bool) -> eqx.Module:
+        return _Layer(rng_key, size, context_dim, self.in_channels if is_first else 0)
+
+    def run(self, x, features):
+        h = self.layers[0](self.first(x), features, x)
+        for layer in self.layers[1:]:
+            h = layer(h, features)
+        return self.params(h)
+
+    def step(self, cache: dict, previous: Array, index: Array) -> tuple[Array, dict]:
+        first, *others = cache["layers"]
+        seen = first["seen"].at[:, (index - 1) % self.grid_shape[1]].set(previous)
+        cache = {**cache, "layers": [{**first, "seen": seen}, *others]}
+        return super().step(cache, previous, index)
 
 
 class _Layer(eqx.Module):
+    """Both directions, the one from the right with numbers of its positions' own, if any."""
+
     from_left: "_Direction"
     from_right: "_Direction"
+    own: Linear | None
     out: Linear
     context_layer: Linear | None
     size: int = eqx.field(static=True)
 
-    def __init__(self, rng_key: Array, size: int, context_dim: int):
+    def __init__(self, rng_key: Array, size: int, context_dim: int, in_channels: int):
         self.size = size
-        keys = jax.random.split(rng_key, 4)
+        keys = jax.random.split(rng_key, 5)
         self.from_left, self.from_right = _Direction(keys[0], size), _Direction(keys[1], size)
+        self.own = None
+        if in_channels:
+            self.own = Linear(keys[4], in_channels, 4 * size, use_bias=False)
         self.out = Linear(keys[2], size, 2 * size)
         self.context_layer = None
         if context_dim:
             self.context_layer = Linear(keys[3], context_dim, 8 * size, use_bias=False)
 
-    def _sums(self, x: Array, features: Array | None) -> tuple[Array, Array]:
+    def _sums(
+        self, x: Array, features: Array | None, own: Array | None = None
+    ) -> tuple[Array, Array]:
         """What inputs and context add to the gates of both directions."""
         added = (0.0, 0.0)
         if features is not None:
             added = jnp.split(self.context_layer(features), 2, -1)
-        return self.from_left.inputs(x) + added[0], self.from_right.inputs(x) + added[1]
+        left, right = self.from_left.inputs(x) + added[0], self.from_right.inputs(x) + added[1]
+        return left, right if own is None else right + self.own(own)
 
-    def __call__(self, x: Array, features: Array | None) -> Array:
-        left, right = self._sums(x, features)
+    def __call__(self, x: Array, features: Array | None, own: Array | None = None) -> Array:
+        left, right = self._sums(x, features, own)
         left = self.from_left(left)
         right = jnp.flip(self.from_right(jnp.flip(right, 2)), 2)
         right = jnp.pad(right[:, :-1], [(0, 0), (1, 0), (0, 0), (0, 0)])
@@ -83,20 +107,26 @@ class _Layer(eqx.Module):
         dtype = self.out.weight.dtype
         zeros = jnp.zeros((num_rows, self.size), dtype)
         columns = jnp.zeros((num_rows, grid_shape[1], self.size), dtype)
-        return {
+        cache = {
             # states of the row so far and, behind it, of the row above
             "left": columns,
             "last": (zeros, zeros),
             "right": columns,
             "row": jnp.concatenate([columns, columns], -1),
         }
+        if self.own is None:
+            return cache
+        # inputs of the network, of the row so far
+        shape = *columns.shape[:2], self.own.weight.shape[1]
+        return {**cache, "seen": jnp.zeros(shape, columns.dtype)}
 
     def step(self, x: Array, features: Array | None, cache: dict, index: Array, place):
         row, column = place
 
         def next_right(right):
             context = None if features is None else at_row(features, row - 1, cache["row"])
-            return self.from_right.along_row(self._sums(cache["row"], context)[1], right)
+            sums = self._sums(cache["row"], context, cache.get("seen"))[1]
+            return self.from_right.along_row(sums, right)
 
         is_first = column == 0
         right = lax.cond(is_first & (row > 0), next_right, lambda r: r, cache["right"])
@@ -105,6 +135,7 @@ class _Layer(eqx.Module):
         sums = self._sums(x, context)[0]
         h, memory = self.from_left.cell(sums, *last, cache["left"][:, column])
         return x + self.out(h + right[:, column]), {
+            **cache,
             "left": cache["left"].at[:, column].set(h),
             "last": (h, memory),
             "right": right,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from .._numerics.checks import check_positive_int
-from .._numerics.orders import causal_offsets
+from .._numerics.orders import causal_offsets, check_grid_axes
 from ..ops._random import check_rng_key
 from ._linear import Linear
 from .activations import activation_function
@@ -83,6 +83,7 @@ class PixelCNN(AutoregressiveNetwork):
         activation: str | Callable = "relu",
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
+        check_grid_axes(self.grid_shape)
         activation_function(activation)
         self.activation = activation
         width = 2 * check_positive_int("hidden_dim", hidden_dim)

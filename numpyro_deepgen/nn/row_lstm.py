@@ -50,7 +50,7 @@ class RowLSTM(ImageLSTM):
         section 3.1, equation 3.
     """
 
-    def make_layer(self, rng_key: Array, size: int, context_dim: int) -> eqx.Module:
+    def make_layer(self, rng_key: Array, size: int, context_dim: int, is_first: bool) -> eqx.Module:
         return _Layer(rng_key, size, context_dim)
 
 

@@ -10,6 +10,7 @@ from ._clamp import clamp
 
 __all__ = [
     "bounded_exp",
+    "low_rank_factor",
     "matvec",
     "orthonormal_columns",
     "reflect",
@@ -24,6 +25,45 @@ def bounded_exp(raw: Array) -> tuple[Array, Array]:
     r"""Return :math:`e^{s}` and :math:`s = 30 \tanh(a / 30)` of unconstrained ``a``, any shape."""
     log_scale = MAX_LOG_SCALE * jnp.tanh(raw / MAX_LOG_SCALE)
     return jnp.exp(log_scale), log_scale
+
+
+def low_rank_factor(vectors: Array, variances: Array) -> Array:
+    r"""Return the lower triangular ``L`` with :math:`L L^T = W W^T + \operatorname{diag}(d)`.
+
+    Columns of ``W`` are added one after the other to :math:`N \operatorname{diag}(d) N^T`, with
+    ``N`` unit lower triangular: with :math:`N p = w` and
+    :math:`t_j = 1 + \sum_{k \le j} p_k^2 / d_k`,
+
+    .. math::
+        d_j \leftarrow d_j \, t_j / t_{j-1}, \qquad
+        N_{ij} \leftarrow N_{ij} + \frac{p_j}{d_j t_j} \sum_{k > j} N_{ik} p_k,
+
+    on the right the ``d`` of before. Variances are products of positive numbers, so that there is a
+    factor wherever there is a density, where that of the sum of the matrices fails by rounding.
+
+    Args:
+        vectors: the columns ``W``, shape ``batch_shape + (D, R)``.
+        variances: the positive ``d``, shape ``batch_shape + (D,)``.
+
+    Returns:
+        Matrices of shape ``batch_shape + (D, D)``.
+
+    References:
+        Gill, Golub, Murray & Saunders 1974, Methods for Modifying Matrix Factorizations, method C1.
+    """
+    shape = jnp.broadcast_shapes(vectors.shape[:-1], variances.shape)
+    d, eye = jnp.broadcast_to(variances, shape), jnp.eye(shape[-1], dtype=variances.dtype)
+    lower = jnp.broadcast_to(eye, shape + shape[-1:])
+    vectors = jnp.broadcast_to(vectors, shape + vectors.shape[-1:])
+    for w in jnp.moveaxis(vectors, -1, 0):
+        p = triangular_solve(lower, w[..., None], unit_diagonal=True)[..., 0]
+        t = 1.0 + jnp.cumsum(jnp.square(p) / d, -1)
+        before = jnp.concatenate([jnp.ones_like(t[..., :1]), t[..., :-1]], -1)
+        terms = jnp.flip(jnp.cumsum(jnp.flip(lower * p[..., None, :], -1), -1), -1)
+        later = jnp.concatenate([terms[..., 1:], jnp.zeros_like(terms[..., :1])], -1)
+        lower = lower + later * (p / (d * t))[..., None, :]
+        d = d * (t / before)
+    return jnp.tril(lower) * jnp.sqrt(d)[..., None, :]
 
 
 def matvec(matrix: Array, x: Array) -> Array:

@@ -14,7 +14,9 @@ from .subscale import check_factors, slice_places
 
 __all__ = [
     "causal_offsets",
+    "check_grid_axes",
     "check_image_grid",
+    "check_offsets",
     "left_offsets",
     "raster_order",
     "random_order",
@@ -143,10 +145,10 @@ def causal_offsets(kernel_size: Sequence[int], include_center: bool) -> Offsets:
     """Return the offsets of a kernel centred on a position that come before it in raster order.
 
     Args:
-        kernel_size: odd sizes, one an axis.
+        kernel_size: odd sizes, one an axis; 3 or more without the centre.
         include_center: whether the position itself is one of them.
     """
-    reach = [_half("kernel_size", size) for size in kernel_size]
+    reach = [_half("kernel_size", size, include_center) for size in kernel_size]
     offsets = product(*(range(-r, r + 1) for r in reach))
     zero = (0,) * len(reach)
     return tuple(o for o in offsets if o < zero or (include_center and o == zero))
@@ -168,10 +170,19 @@ def left_offsets(kernel_size: int, include_center: bool) -> Offsets:
     """Return the offsets to the left in the same row, of a kernel of two axes.
 
     Args:
-        kernel_size: odd size; half of it is the reach.
+        kernel_size: odd size; half of it is the reach; 3 or more without the centre.
         include_center: whether the position itself is one of them.
     """
-    return tuple((0, o) for o in range(-_half("kernel_size", kernel_size), int(include_center)))
+    reach = _half("kernel_size", kernel_size, include_center)
+    return tuple((0, o) for o in range(-reach, int(include_center)))
+
+
+def check_grid_axes(grid_shape: tuple[int, ...]) -> None:
+    """Raise unless a grid has one to three axes."""
+    if not 1 <= len(grid_shape) <= 3:
+        raise ValueError(
+            f"grid_shape must have one to three axes, got {grid_shape}; pass for example (28, 28)."
+        )
 
 
 def check_image_grid(grid_shape: tuple[int, ...]) -> None:
@@ -179,6 +190,16 @@ def check_image_grid(grid_shape: tuple[int, ...]) -> None:
     if len(grid_shape) != 2:
         raise ValueError(
             f"grid_shape must have two axes, got {grid_shape}; pass for example (28, 28)."
+        )
+
+
+def check_offsets(offsets: Offsets) -> None:
+    """Raise unless there are offsets, all of the same one to three axes."""
+    counts = {len(offset) for offset in offsets}
+    if len(counts) != 1 or not counts <= {1, 2, 3}:
+        raise ValueError(
+            f"offsets must hold tuples of one to three integers, all as many, got {offsets}; pass "
+            "for example [(-1, 0), (0, -1)]."
         )
 
 
@@ -202,8 +223,8 @@ def tap_table(grid_shape: tuple[int, ...], offsets: Offsets) -> tuple[np.ndarray
     return table, length
 
 
-def _half(name: str, size: int) -> int:
-    if check_positive_int(name, size) % 2 == 0:
+def _half(name: str, size: int, include_center: bool = True) -> int:
+    if check_positive_int(name, size, 1 if include_center else 3) % 2 == 0:
         raise ValueError(f"{name} must be odd, got {size}; pass for example {size + 1}.")
     return size // 2
 

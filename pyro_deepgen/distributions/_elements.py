@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .._numerics.checks import check_dims
 from .._numerics.contexts import check_grid_context
+from ..nn.autoregressive_network import as_context
 from .conditionals import Conditional
 
 __all__ = [
@@ -88,11 +89,7 @@ def check_context(context: Tensor | None, module) -> Tensor | None:
     network = module.network
     shape = None if context is None else np.shape(context)
     check_grid_context(shape, network.context_dim, network.context_shape)
-    if context is None:
-        return None
-    context = torch.as_tensor(context)
-    is_label = getattr(network, "context_kind", "vector") == "label"
-    return context if is_label else context.to(next(network.parameters()).dtype)
+    return as_context(context, network)
 
 
 def check_has_noise(conditional: Conditional) -> None:

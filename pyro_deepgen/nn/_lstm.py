@@ -45,17 +45,23 @@ class ImageLSTM(AutoregressiveNetwork):
         num_layers = check_positive_int("num_layers", num_layers)
         offsets = causal_offsets((kernel_size, kernel_size), include_center=False)
         self.first = CausalConv(in_channels, 2 * size, offsets)
-        self.layers = nn.ModuleList(self.make_layer(size, context_dim) for _ in range(num_layers))
+        self.layers = nn.ModuleList(
+            self.make_layer(size, context_dim, i == 0) for i in range(num_layers)
+        )
         self.head, self.last = nn.Linear(2 * size, 2 * size), nn.Linear(2 * size, num_params)
 
     @abstractmethod
-    def make_layer(self, size: int, context_dim: int) -> nn.Module:
+    def make_layer(self, size: int, context_dim: int, is_first: bool) -> nn.Module:
         """A layer of states of a size between inputs and outputs of twice that."""
 
     def run(self, x, features):
         h = self.first(x)
         for layer in self.layers:
             h = layer(h, features)
+        return self.params(h)
+
+    def params(self, h: Tensor) -> Tensor:
+        """The parameters of positions, from what the layers give."""
         return self.last(relu(self.head(relu(h))))
 
     def init_cache(self, num_rows: int, context: Tensor | None = None) -> dict:
@@ -73,5 +79,4 @@ class ImageLSTM(AutoregressiveNetwork):
         for layer, known in zip(self.layers, cache["layers"], strict=True):
             h, known = layer.step(h, features, known, index, place)
             caches.append(known)
-        params = self.last(relu(self.head(relu(h))))
-        return params, {**cache, "first": first, "layers": caches}
+        return self.params(h), {**cache, "first": first, "layers": caches}

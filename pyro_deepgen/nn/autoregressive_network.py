@@ -13,9 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from .._numerics.checks import check_dims, check_positive_int
-from .._numerics.contexts import check_context_kind, check_grid_context, context_event_shape
+from .._numerics.contexts import (
+    check_context_kind,
+    check_grid_context,
+    check_labels,
+    context_event_shape,
+)
+from ..ops._modes import is_eager
 
-__all__ = ["AutoregressiveNetwork"]
+__all__ = ["AutoregressiveNetwork", "as_context"]
 
 
 class AutoregressiveNetwork(nn.Module):
@@ -35,7 +41,9 @@ class AutoregressiveNetwork(nn.Module):
         context_dim: size of the context, 0 for none.
         context_kind: ``'vector'``, shape ``(..., context_dim)``; ``'label'``, integers below
             ``context_dim`` of shape ``(...)``; or ``'image'``, shape
-            ``(..., context_dim, *grid_shape)``.
+            ``(..., context_dim, *grid_shape)``. Labels may be Python's integers and NumPy's. One
+            outside the range is an error; where a transformation of the host hides its value
+            (``torch.func.vmap``, ``torch.compile``) or validation is off, all parameters are NaN.
 
     Raises:
         ValueError: if a size or the kind is out of range.
@@ -89,6 +97,7 @@ class AutoregressiveNetwork(nn.Module):
 
     def features(self, context: Tensor | None) -> Tensor | None:
         """Return a context with one place for every axis of the grid, channels last."""
+        context = as_context(context, self)
         check_grid_context(
             None if context is None else context.shape, self.context_dim, self.context_shape
         )
@@ -97,8 +106,10 @@ class AutoregressiveNetwork(nn.Module):
         if self.context_kind == "image":
             return context.movedim(-1 - len(self.grid_shape), -1)
         if self.context_kind == "label":
-            context = nn.functional.one_hot(context.long(), self.context_dim)
-            context = context.to(next(self.parameters()).dtype)
+            classes = torch.arange(self.context_dim, device=context.device)
+            context = (context.unsqueeze(-1) == classes).to(next(self.parameters()).dtype)
+            # what is no label matches none of them
+            context = context.where(context.any(-1, keepdim=True), torch.nan)
         return context.reshape(
             context.shape[:-1] + (1,) * len(self.grid_shape) + context.shape[-1:]
         )
@@ -114,6 +125,23 @@ def in_rows(array: Tensor, event_dim: int) -> Tensor:
     leading = array.ndim - event_dim
     rows = array.reshape((math.prod(array.shape[:leading]), *array.shape[leading:]))
     return rows if len(rows) else rows.new_zeros((1, *rows.shape[1:]))
+
+
+def as_context(context, network: nn.Module) -> Tensor | None:
+    """Return a context as a tensor in the precision of a network, a label as it is.
+
+    Labels are checked where their values are known and the host validates arguments.
+    """
+    if context is None:
+        return None
+    like = next(network.parameters())
+    if not isinstance(context, Tensor):
+        context = torch.as_tensor(context, device=like.device)
+    if getattr(network, "context_kind", "vector") != "label":
+        return context.to(like.dtype)
+    if torch.distributions.Distribution._validate_args and is_eager():
+        check_labels(context.numpy(force=True), network.context_dim)
+    return context
 
 
 def plus_positions(h: Tensor, positions: Tensor | None, index: int | None = None) -> Tensor:

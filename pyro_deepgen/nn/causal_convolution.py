@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._numerics.checks import check_positive_int
-from .._numerics.orders import tap_table
+from .._numerics.orders import check_offsets, tap_table
 
 __all__ = ["CausalConv"]
 
@@ -23,7 +23,7 @@ class CausalConv(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        offsets: offsets of the neighbours, each with one integer an axis; at most three axes.
+        offsets: offsets of the neighbours, each with one integer an axis; one to three axes.
         stride: step ``s`` along every axis.
         init_scale: factor of the starting weights, which are uniform in :math:`\pm 1 / \sqrt n`
             with ``n`` inputs of an output.
@@ -49,6 +49,7 @@ class CausalConv(nn.Module):
         super().__init__()
         self.in_channels, self.stride = in_channels, check_positive_int("stride", stride)
         self.offsets = tuple(tuple(offset) for offset in offsets)
+        check_offsets(self.offsets)
         bound = 1.0 / math.sqrt(in_channels * len(self.offsets))
         shape = (out_channels, in_channels, len(self.offsets))
         self.weight = nn.Parameter(init_scale * torch.empty(shape).uniform_(-bound, bound))

@@ -14,9 +14,12 @@ class DiagonalBiLSTM(ImageLSTM):
     r"""Recurrent layers that go along the diagonals, from both upper corners.
 
     A state follows from those to its left and above it (the other direction: to its right and above
-    it), so that together they see all earlier positions. What comes from the right is shifted down
-    by one row, since a row's later positions are in it. Layers have residual connections. The
-    two-sided part of a sample is computed once a row.
+    it). What comes from the right is shifted down by one row, since a row's later positions are in
+    it. Shifted, a state may see the inputs of its own position too, which the masked convolution
+    leaves out: in the first layer this direction is given them besides. So a position sees all
+    earlier ones with one layer already; otherwise the end of the row above would stay hidden from
+    most of a row at any depth. Layers have residual connections. The two-sided part of a sample is
+    computed once a row.
 
     Args:
         grid_shape: shape of the grid, two axes.
@@ -41,27 +44,43 @@ class DiagonalBiLSTM(ImageLSTM):
         section 3.2.
     """
 
-    def make_layer(self, size: int, context_dim: int) -> nn.Module:
-        return _Layer(size, context_dim)
+    def make_layer(self, size: int, context_dim: int, is_first: bool) -> nn.Module:
+        return _Layer(size, context_dim, self.in_channels if is_first else 0)
+
+    def run(self, x, features):
+        h = self.layers[0](self.first(x), features, x)
+        for layer in self.layers[1:]:
+            h = layer(h, features)
+        return self.params(h)
+
+    def step(self, cache: dict, previous: Tensor, index: int) -> tuple[Tensor, dict]:
+        cache["layers"][0]["seen"][:, (index - 1) % self.grid_shape[1]] = previous
+        return super().step(cache, previous, index)
 
 
 class _Layer(nn.Module):
-    def __init__(self, size: int, context_dim: int):
+    """Both directions, the one from the right with numbers of its positions' own, if any."""
+
+    def __init__(self, size: int, context_dim: int, in_channels: int):
         super().__init__()
         self.size = size
         self.from_left, self.from_right = _Direction(size), _Direction(size)
+        self.own = nn.Linear(in_channels, 4 * size, bias=False) if in_channels else None
         self.out = nn.Linear(size, 2 * size)
         self.context_layer = None
         if context_dim:
             self.context_layer = nn.Linear(context_dim, 8 * size, bias=False)
 
-    def _sums(self, x: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _sums(
+        self, x: Tensor, features: Tensor | None, own: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What inputs and context add to the gates of both directions."""
         added = (0.0, 0.0) if features is None else self.context_layer(features).chunk(2, -1)
-        return self.from_left.inputs(x) + added[0], self.from_right.inputs(x) + added[1]
+        left, right = self.from_left.inputs(x) + added[0], self.from_right.inputs(x) + added[1]
+        return left, right if own is None else right + self.own(own)
 
-    def forward(self, x: Tensor, features: Tensor | None) -> Tensor:
-        left, right = self._sums(x, features)
+    def forward(self, x: Tensor, features: Tensor | None, own: Tensor | None = None) -> Tensor:
+        left, right = self._sums(x, features, own)
         left = self.from_left(left)
         right = self.from_right(right.flip(2)).flip(2)
         right = torch.cat([torch.zeros_like(right[:, :1]), right[:, :-1]], 1)
@@ -70,13 +89,17 @@ class _Layer(nn.Module):
     def init_cache(self, num_rows: int, grid_shape: tuple[int, ...]) -> dict:
         zeros = self.out.weight.new_zeros(num_rows, self.size)
         columns = self.out.weight.new_zeros(num_rows, grid_shape[1], self.size)
-        return {
+        cache = {
             # states of the row so far and, behind it, of the row above
             "left": columns,
             "last": (zeros, zeros),
             "right": columns.clone(),
             "row": torch.cat([columns, columns], -1),
         }
+        if self.own is None:
+            return cache
+        # inputs of the network, of the row so far
+        return {**cache, "seen": zeros.new_zeros(*columns.shape[:2], self.own.in_features)}
 
     def step(self, x: Tensor, features: Tensor | None, cache: dict, index: int, place):
         row, column = place
@@ -85,7 +108,7 @@ class _Layer(nn.Module):
             cache = {**cache, "last": (zeros, zeros)}
             if row > 0:
                 context = None if features is None else at_row(features, row - 1, cache["row"])
-                right = self._sums(cache["row"], context)[1]
+                right = self._sums(cache["row"], context, cache.get("seen"))[1]
                 cache["right"] = self.from_right.along_row(right, cache["right"])
         cache["row"][:, column] = x
         context = None if features is None else at(features, index)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .._numerics.checks import check_positive_int
-from .._numerics.orders import causal_offsets
+from .._numerics.orders import causal_offsets, check_grid_axes
 from .activations import activation_function
 from .autoregressive_network import AutoregressiveNetwork, Stepper, at, plus_positions, whole
 from .causal_convolution import CausalConv
@@ -70,6 +70,7 @@ class PixelCNN(AutoregressiveNetwork):
         activation: str | Callable = "relu",
     ):
         super().__init__(grid_shape, num_params, in_channels, context_dim, context_kind)
+        check_grid_axes(self.grid_shape)
         self.activation = activation_function(activation)
         width = 2 * check_positive_int("hidden_dim", hidden_dim)
         num_axes = len(self.grid_shape)

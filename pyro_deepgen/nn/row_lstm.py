@@ -46,7 +46,7 @@ class RowLSTM(ImageLSTM):
         section 3.1, equation 3.
     """
 
-    def make_layer(self, size: int, context_dim: int) -> nn.Module:
+    def make_layer(self, size: int, context_dim: int, is_first: bool) -> nn.Module:
         return _Layer(size, context_dim)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 __all__ = [
     "bounded_exp",
+    "low_rank_factor",
     "matvec",
     "orthonormal_columns",
     "reflect",
@@ -21,6 +22,45 @@ def bounded_exp(raw: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return :math:`e^{s}` and :math:`s = 30 \tanh(a / 30)` of unconstrained ``a``, any shape."""
     log_scale = MAX_LOG_SCALE * torch.tanh(raw / MAX_LOG_SCALE)
     return log_scale.exp(), log_scale
+
+
+def low_rank_factor(vectors: Tensor, variances: Tensor) -> Tensor:
+    r"""Return the lower triangular ``L`` with :math:`L L^T = W W^T + \operatorname{diag}(d)`.
+
+    Columns of ``W`` are added one after the other to :math:`N \operatorname{diag}(d) N^T`, with
+    ``N`` unit lower triangular: with :math:`N p = w` and
+    :math:`t_j = 1 + \sum_{k \le j} p_k^2 / d_k`,
+
+    .. math::
+        d_j \leftarrow d_j \, t_j / t_{j-1}, \qquad
+        N_{ij} \leftarrow N_{ij} + \frac{p_j}{d_j t_j} \sum_{k > j} N_{ik} p_k,
+
+    on the right the ``d`` of before. Variances are products of positive numbers, so that there is a
+    factor wherever there is a density, where that of the sum of the matrices fails by rounding.
+
+    Args:
+        vectors: the columns ``W``, shape ``batch_shape + (D, R)``.
+        variances: the positive ``d``, shape ``batch_shape + (D,)``.
+
+    Returns:
+        Matrices of shape ``batch_shape + (D, D)``.
+
+    References:
+        Gill, Golub, Murray & Saunders 1974, Methods for Modifying Matrix Factorizations, method C1.
+    """
+    shape = torch.broadcast_shapes(vectors.shape[:-1], variances.shape)
+    d, eye = variances.expand(shape), torch.eye(shape[-1]).to(variances)
+    lower = eye.expand(shape + shape[-1:])
+    for w in vectors.expand(shape + vectors.shape[-1:]).unbind(-1):
+        p = torch.linalg.solve_triangular(lower, w.unsqueeze(-1), upper=False, unitriangular=True)
+        p = p.squeeze(-1)
+        t = 1.0 + (p.square() / d).cumsum(-1)
+        before = torch.cat([torch.ones_like(t[..., :1]), t[..., :-1]], -1)
+        terms = (lower * p.unsqueeze(-2)).flip(-1).cumsum(-1).flip(-1)
+        later = torch.cat([terms[..., 1:], torch.zeros_like(terms[..., :1])], -1)
+        lower = lower + later * (p / (d * t)).unsqueeze(-2)
+        d = d * (t / before)
+    return lower.tril() * d.sqrt().unsqueeze(-2)
 
 
 def matvec(matrix: Tensor, x: Tensor) -> Tensor:

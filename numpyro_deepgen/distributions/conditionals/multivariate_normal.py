@@ -9,7 +9,7 @@ from numpyro import distributions as dist
 from numpyro.distributions import Distribution
 
 from ..._numerics.checks import check_positive_int
-from ...ops.linear import strict_lower
+from ...ops.linear import low_rank_factor, strict_lower
 from ...ops.scales import bounded_scale, check_scale_range
 from .base import Conditional
 
@@ -19,20 +19,20 @@ __all__ = ["LowRankNormalConditional", "MultivariateNormalConditional"]
 class _NormalVector(Conditional):
     """The map :math:`x = m + L u` from noise, of the lower triangular factor of the covariance."""
 
-    def _factor(self, d: Distribution) -> Array:
-        return d.scale_tril
+    def _loc_and_factor(self, params: Array) -> tuple[Array, Array]:
+        d = self(params)
+        return d.loc, d.scale_tril
 
     def to_noise(self, params: Array, x: Array) -> tuple[Array, Array]:
-        d = self(params)
-        factor, rest = self._factor(d), x - d.loc
+        loc, factor = self._loc_and_factor(params)
+        rest = x - loc
         factor = jnp.broadcast_to(factor, rest.shape + rest.shape[-1:])
         u = solve_triangular(factor, rest[..., None], lower=True)[..., 0]
         return u, -_log_diagonal(factor)
 
     def from_noise(self, params: Array, u: Array) -> tuple[Array, Array]:
-        d = self(params)
-        factor = self._factor(d)
-        x = d.loc + (factor @ u[..., None])[..., 0]
+        loc, factor = self._loc_and_factor(params)
+        x = loc + (factor @ u[..., None])[..., 0]
         return x, jnp.broadcast_to(_log_diagonal(factor), x.shape)
 
 
@@ -113,9 +113,14 @@ class LowRankNormalConditional(_NormalVector):
         return (2 + self.rank) * self.dim
 
     def __call__(self, params: Array) -> Distribution:
-        scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
-        factor = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
-        return dist.LowRankMultivariateNormal(params[..., : self.dim], factor, scale**2)
+        return dist.LowRankMultivariateNormal(*self._parts(params))
 
-    def _factor(self, d: Distribution) -> Array:
-        return jnp.linalg.cholesky(d.covariance_matrix)
+    def _parts(self, params: Array) -> tuple[Array, Array, Array]:
+        """Return ``m``, ``W`` and the variances ``s ** 2``."""
+        scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
+        vectors = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
+        return params[..., : self.dim], vectors, scale**2
+
+    def _loc_and_factor(self, params: Array) -> tuple[Array, Array]:
+        loc, vectors, variances = self._parts(params)
+        return loc, low_rank_factor(vectors, variances)

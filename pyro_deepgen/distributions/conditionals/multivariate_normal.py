@@ -8,7 +8,7 @@ from pyro.distributions import Distribution
 from torch import Tensor
 
 from ..._numerics.checks import check_positive_int
-from ...ops.linear import strict_lower
+from ...ops.linear import low_rank_factor, strict_lower
 from ...ops.scales import bounded_scale, check_scale_range
 from .base import Conditional
 
@@ -18,19 +18,19 @@ __all__ = ["LowRankNormalConditional", "MultivariateNormalConditional"]
 class _NormalVector(Conditional):
     """The map :math:`x = m + L u` from noise, of the lower triangular factor of the covariance."""
 
-    def _factor(self, d: Distribution) -> Tensor:
-        return d.scale_tril
+    def _loc_and_factor(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        d = self(params)
+        return d.loc, d.scale_tril
 
     def to_noise(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        d = self(params)
-        factor, rest = self._factor(d), (x - d.loc).unsqueeze(-1)
+        loc, factor = self._loc_and_factor(params)
+        rest = (x - loc).unsqueeze(-1)
         u = torch.linalg.solve_triangular(factor, rest, upper=False).squeeze(-1)
         return u, -_log_diagonal(factor).expand(u.shape)
 
     def from_noise(self, params: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        d = self(params)
-        factor = self._factor(d)
-        x = d.loc + (factor @ u.unsqueeze(-1)).squeeze(-1)
+        loc, factor = self._loc_and_factor(params)
+        x = loc + (factor @ u.unsqueeze(-1)).squeeze(-1)
         return x, _log_diagonal(factor).expand(x.shape)
 
 
@@ -110,9 +110,14 @@ class LowRankNormalConditional(_NormalVector):
         return (2 + self.rank) * self.dim
 
     def __call__(self, params: Tensor) -> Distribution:
-        scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
-        factor = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
-        return dist.LowRankMultivariateNormal(params[..., : self.dim], factor, scale**2)
+        return dist.LowRankMultivariateNormal(*self._parts(params))
 
-    def _factor(self, d: Distribution) -> Tensor:
-        return torch.linalg.cholesky(d.covariance_matrix)
+    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``m``, ``W`` and the variances ``s ** 2``."""
+        scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
+        vectors = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
+        return params[..., : self.dim], vectors, scale**2
+
+    def _loc_and_factor(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        loc, vectors, variances = self._parts(params)
+        return loc, low_rank_factor(vectors, variances)
