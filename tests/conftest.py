@@ -29,9 +29,10 @@ def host_globals() -> dict:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Where JAX compiles for many seconds, the NumPyro case of a test is a slow one."""
+    """Where JAX compiles for many seconds, a test that runs on NumPyro is a slow one."""
     for item in items:
-        if "numpyro" in item.name.lower() and (item.get_closest_marker("compiles") or costly(item)):
+        on_jax = "numpyro" in item.name.lower() or "both" in item.fixturenames
+        if on_jax and (item.get_closest_marker("compiles") or costly(item)):
             item.add_marker(pytest.mark.slow)
 
 

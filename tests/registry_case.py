@@ -32,8 +32,8 @@ class Case:
         domain: takes real vectors to points of the domain.
         codomain: takes real vectors to points of the codomain; default those of the domain.
         call: evaluates a network at points and a context.
-        cost: by default 0 runs in the first and the middle dimension, 1 in the middle one, 2 in
-            none; the slow tests run the rest.
+        cost: by default 0 runs in the middle dimension, and on Pyro in the first; 1 on Pyro in the
+            middle one; 2 in none; the slow tests run the rest.
     """
 
     covers: str
@@ -70,7 +70,12 @@ def journeys(cases, dims) -> list:
             journey = (case, dim[0], dim[1] if case.takes_context else 0)
             if journey in seen:
                 continue
-            default = dim in {0: (middle, dims[0]), 1: (middle,)}.get(case.cost, ())
             seen.append(journey)
-            found.append(pytest.param(*journey, marks=() if default else pytest.mark.slow))
+            if dim == middle and case.cost < 2:
+                marks = ()
+            elif dim == dims[0] and case.cost == 0:
+                marks = pytest.mark.compiles
+            else:
+                marks = pytest.mark.slow
+            found.append(pytest.param(*journey, marks=marks))
     return found

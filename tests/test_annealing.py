@@ -200,6 +200,7 @@ def test_evidence_of_a_conjugate_model(journey, seed):
     assert found.log_evidence == pytest.approx(evidence, abs=5 * found.log_evidence_error)
 
 
+@pytest.mark.compiles
 def test_evidence_and_modes_of_a_ring(journey):
     result = journey.particles(ring_model(journey), 512, num_moves=2)
     assert abs(result.log_evidence) < 5 * max(result.log_evidence_error, 0.05)
@@ -218,6 +219,7 @@ def test_error_of_the_evidence_is_honest(journey):
     assert np.median(np.abs(scaled)) < 2.0
 
 
+@pytest.mark.compiles
 def test_annealing_that_does_not_arrive_says_so(journey):
     model, _, _ = normal_model(journey)
     with pytest.raises(journey.infer.AnnealingError, match="1 temperatures led to an inverse"):
@@ -239,6 +241,7 @@ def test_arguments(journey):
 # the base
 
 
+@pytest.mark.compiles
 def test_fixed_mixture(journey):
     """Its density is that of the mixture, its draws are pathwise, its arrays are not trained."""
     host = journey.host
@@ -269,6 +272,7 @@ def test_fixed_mixture(journey):
 # the start of a guide
 
 
+@pytest.mark.compiles
 def test_a_guide_starts_with_every_mode(journey):
     guide = journey.guide(ring_model(journey), init=("init_loc", "annealed"))
     report = guide.init_report

@@ -55,6 +55,7 @@ def test_one_latent_dimension(host):
     assert scipy.stats.kstest(draws, scipy.stats.gamma(3.0, scale=0.5).cdf).statistic < 0.08
 
 
+@pytest.mark.compiles
 def test_density_of_constrained_values_integrates_to_one(host):
     model = gamma_model(host)
     fitted = host.fit(model, host.AutoFlow(model, host.recipes.maf), 20)
@@ -67,6 +68,7 @@ def test_density_of_constrained_values_integrates_to_one(host):
     np.testing.assert_allclose(other, density * x, rtol=1e-8)
 
 
+@pytest.mark.compiles
 def test_median_and_quantiles(host):
     model = gamma_model(host)
     fitted = host.fit(model, host.AutoFlow(model, tails="normal"), 300)
@@ -96,6 +98,7 @@ def test_badly_scaled_regression_starts_at_the_exact_posterior(host):
     np.testing.assert_allclose(draws.std(0) / sd, 1.0, atol=0.12)
 
 
+@pytest.mark.compiles
 def test_init_loc_fn_is_honoured(host):
     def model():
         host.sample("x", host.dist.Normal(host.array(0.0), host.array(1000.0)))
@@ -122,6 +125,7 @@ def test_training_improves_on_the_start(host):
 
 
 @pytest.mark.parametrize("vectorize", [False, True])
+@pytest.mark.compiles
 def test_elbo_particles(host, vectorize):
     model = gamma_model(host)
     guide = host.AutoFlow(model, host.recipes.iaf)

@@ -123,6 +123,7 @@ def test_moving_averages_train_and_quantise_better(backend32):
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.compiles
 def test_twins_agree_given_a_context(both, name, tmp_path):
     pairs = [build(b, name, context_dim=3) for b in both]
     pairs[0] = both[0].perturbed(pairs[0], 0.1)

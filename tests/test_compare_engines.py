@@ -189,6 +189,7 @@ def test_neutra_reuses_the_trained_guide(package, models):
     assert neutra.verdict.level == "trust"
 
 
+@pytest.mark.compiles
 def test_methods_do_not_depend_on_each_other(package, models):
     data, options = regression_data(), {"progress": False, "reference": "none", **QUICK}
     runs = [
@@ -199,6 +200,7 @@ def test_methods_do_not_depend_on_each_other(package, models):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.compiles
 def test_a_missed_mode_is_seen_by_the_reference_only(package, models):
     rng = np.random.default_rng(0)
     truth = {"z": rng.choice([-4.0, 4.0], 4000) + 0.5 * rng.standard_normal(4000)}
@@ -299,6 +301,7 @@ def test_discrete_sites_are_left_to_nuts(host, package, models):
     assert abs(comparison["nuts"].draws["loc"].mean()) < 0.6
 
 
+@pytest.mark.compiles
 def test_a_diverging_fit_is_a_row(package, models):
     comparison = package.compare(
         models["regression"],
@@ -314,6 +317,7 @@ def test_a_diverging_fit_is_a_row(package, models):
     assert "nan" not in comparison.table().lower().replace("finite", "")
 
 
+@pytest.mark.compiles
 def test_example_runs(host, capsys):
     path = Path(__file__).parent.parent / "examples" / f"compare_posteriors_{host}.py"
     example = runpy.run_path(str(path))
@@ -324,6 +328,7 @@ def test_example_runs(host, capsys):
 
 
 @pytest.mark.parametrize("name", ["eight_schools_centered", pytest.param("funnel", marks=SLOW)])
+@pytest.mark.compiles
 def test_nuts_is_not_trusted_on_a_funnel(package, name):
     problem = package.PROBLEMS[name]
     comparison = package.compare(

@@ -213,6 +213,7 @@ def conjugate_method(load, name, width):
     return run
 
 
+@pytest.mark.compiles
 def test_calibration_finds_what_is_too_narrow(load, host, monkeypatch, tmp_path):
     method = load("results").Method
     table = {

@@ -548,6 +548,7 @@ def raises(error):
     return function
 
 
+@pytest.mark.compiles
 def test_a_failing_method_does_not_stop_the_others(fake, load):
     compare = fake(
         bad=("guide", raises(RuntimeError("two\nlines"))),

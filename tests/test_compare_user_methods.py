@@ -102,6 +102,7 @@ def test_guides_and_kernels_by_dotted_name(load, host, file):
 
 
 @pytest.mark.parametrize("kind", ["object", "kernel as reference"])
+@pytest.mark.compiles
 def test_guides_and_kernels_as_objects(load, host, file, kind):
     module = load("method_names").import_file(file)
     methods = [("mine", module.make_guide)]

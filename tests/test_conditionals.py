@@ -74,6 +74,7 @@ SCALES = [1e-4, 1e-2, 1.0, 1e2]
 
 
 @pytest.mark.parametrize("low, high", [(0, 255), (-3, 2), (0, 1)])
+@pytest.mark.compiles
 def test_discretised_logistic_is_the_difference_of_the_distribution_function(backend, low, high):
     loc, scale = np.meshgrid([-1.3, -0.2, 0.0, 0.9], SCALES)
     values = np.arange(low, high + 1)[:, None, None]
@@ -92,6 +93,7 @@ def test_discretised_logistic_is_the_difference_of_the_distribution_function(bac
     np.testing.assert_allclose(backend.numpy(d.variance), variance, atol=1e-8)
 
 
+@pytest.mark.compiles
 def test_gradients_are_finite_in_single_precision(backend32):
     backend = backend32
     values = np.array([0.0, 1.0, 128.0, 254.0, 255.0])[:, None, None]

@@ -11,13 +11,10 @@ from test_surface import PACKAGES, PUBLIC, exported
 CASES = [
     (host, subpackage) for host in BACKENDS for subpackage in PUBLIC if subpackage != "compare"
 ]
-# JAX compiles for a second or more an example of these
-COSTLY = ("distributions", "distributions.transforms", "infer", "models")
+# JAX compiles for a second or more an example, and guides of Pyro are trained
+COSTLY = {("numpyro", name) for name in PUBLIC} | {("pyro", "infer")}
 COMPILED = [
-    pytest.param(*case, marks=pytest.mark.slow)
-    if case in {("numpyro", c) for c in COSTLY}
-    else case
-    for case in CASES
+    pytest.param(*case, marks=pytest.mark.slow) if case in COSTLY else case for case in CASES
 ]
 
 

@@ -73,6 +73,7 @@ def test_two_moons(host, tables, tmp_path):
 
 
 @pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
 def test_the_saved_flow_is_the_restored_one(host, tables, tmp_path):
     values = np.random.default_rng(0).standard_normal((200, 2))
     np.save(tmp_path / "rows.npy", values)
@@ -97,6 +98,7 @@ def test_the_saved_flow_is_the_restored_one(host, tables, tmp_path):
 
 
 @pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.compiles
 def test_digits_in_bits_per_dimension(host, tables, tmp_path):
     options = ("--data", "digits", "--recipe", "realnvp", "--num-transforms", 2)
     options += ("--num-steps", 60, "--eval-every", 30, "--output", tmp_path)

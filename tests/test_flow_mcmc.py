@@ -175,6 +175,7 @@ def test_the_target_itself_is_always_accepted(side, capsys):
 
 
 @pytest.mark.parametrize("local", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.compiles
 def test_masses_of_two_modes(side, local, capsys):
     """NUTS alone stays in the mode where it starts; in turns with a wide normal it has both."""
     model = bimodal_model(side)

@@ -125,6 +125,7 @@ def test_no_stale_density_on_the_distribution_that_drew_it(torch_backend):
 
 
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(DISTRIBUTIONS, [(3, 2)]), ids=str)
+@pytest.mark.compiles
 def test_gradients_reach_parameters_and_context(backend, case, input_dim, context_dim):
     flow = trained(backend, case, input_dim, context_dim, scale=0.1)
     context = contexts(backend, context_dim, (4,))
@@ -152,6 +153,7 @@ def test_a_fixed_base_is_moved_but_not_trained(backend):
 
 
 @pytest.mark.parametrize("build", ["realnvp", pytest.param("maf", marks=pytest.mark.slow)])
+@pytest.mark.compiles
 def test_as_a_guide_it_learns_through_the_context(backend, build):
     """Amortised inference in a conjugate model with a plate: the exact posterior is known."""
     b = backend
@@ -177,6 +179,7 @@ def test_as_a_guide_it_learns_through_the_context(backend, build):
     np.testing.assert_allclose(draws.std(0), np.sqrt(0.2), atol=0.12)
 
 
+@pytest.mark.compiles
 def test_as_a_likelihood_with_subsampling(backend):
     """A flow trained on the same data again and again, in a plate, finds their distribution."""
     b = backend
@@ -204,6 +207,7 @@ def prior_model(b, flow):
     return model
 
 
+@pytest.mark.compiles
 def test_nuts_over_a_flow_prior(backend):
     b = backend
     flow = b.perturbed(b.make(b.D.realnvp, 2, 2, (8,)), 0.3)
@@ -300,6 +304,7 @@ def test_stacked_by_vmap_it_scores_slice_by_slice(jax_backend, build):
 
 
 @pytest.mark.parametrize("plate", [False, True])
+@pytest.mark.slow
 def test_inside_scan_it_equals_the_unrolled_loop(jax_backend, plate):
     from contextlib import nullcontext
 

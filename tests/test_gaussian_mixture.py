@@ -205,6 +205,7 @@ def log_normals(draw, x):
     return log_dets - x.shape[-1] / 2 * math.log(2 * math.pi) - 0.5 * (noise**2).sum(-1)
 
 
+@pytest.mark.compiles
 def test_the_bound_is_the_log_ratio_at_draws_of_the_guide(host):
     x = host.array(X[::4])
     found = host.pair(3, 2, **SETTINGS).coordinate_ascent(x, num_starts=3)
@@ -254,6 +255,7 @@ def test_the_factor_of_a_wishart_matrix_is_the_other_hosts():
         np.testing.assert_allclose(mean.numpy(), exact, atol=0.6)
 
 
+@pytest.mark.compiles
 def test_new_data_and_responsibilities(host):
     x = host.array(X)
     pair = host.pair(5, 2)

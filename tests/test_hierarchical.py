@@ -75,6 +75,7 @@ def test_the_bound_of_two_runs_written_out(torch_backend):
     assert loss_of(b, b.load("infer").BetaELBO(), pair, x) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.compiles
 def test_closed_forms_need_one_order(backend):
     models, infer = backend.load("models"), backend.load("infer")
     pair = backend.make(models.stacked_vae, (8, 8), (4, 2), ((8,), (8,)))
@@ -96,6 +97,7 @@ def test_free_nats_by_group_and_bounds_of_many_particles(backend):
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.compiles
 def test_twins_give_the_same_densities(both, name, tmp_path):
     pairs = [build(backend, name) for backend in both]
     pairs[0] = both[0].perturbed(pairs[0], 0.05)

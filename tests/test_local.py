@@ -263,6 +263,7 @@ def test_minibatches_are_unbiased(journey, passed):
 
 
 @pytest.mark.parametrize("full_size", [40, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.compiles
 def test_work_grows_with_the_minibatch_not_the_data(journey, full_size):
     """The encoder sees the minibatch, once a call."""
     x, rows = journey.array(X[np.arange(full_size) % NUM_DATA]), []
@@ -432,6 +433,7 @@ def test_fit_and_copies(journey):
     assert copy.deepcopy(guide).latent_dim == 1
 
 
+@pytest.mark.compiles
 def test_an_encoder_of_the_users_own_learns(journey):
     host, x = journey.host, journey.array(X[:20])
     if host.name == "pyro":
@@ -478,6 +480,7 @@ def test_two_data_plates(journey):
     assert draws["a"].shape == (4, 6, 1) and draws["b"].shape == (4, 8)
 
 
+@pytest.mark.compiles
 def test_errors(journey):
     host, x = journey.host, journey.array(X[:20])
     model = journey.hierarchy(5, 20)

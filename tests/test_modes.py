@@ -86,6 +86,7 @@ def bounds(request):
 # annealing to the square
 
 
+@pytest.mark.compiles
 def test_annealed_weights_estimate_the_divergence(journey):
     """The mean weight is the integral of the square over the guide, here in closed form."""
     host, (loc, scale), wide = journey.host, (0.5, 0.8), 1.0
@@ -111,6 +112,7 @@ def test_annealed_weights_estimate_the_divergence(journey):
     np.testing.assert_allclose(host.numpy(plain.log_weights), 2 * host.numpy(ratio), rtol=1e-9)
 
 
+@pytest.mark.compiles
 def test_the_gradient_is_that_of_the_divergence(journey):
     """The batch gradient, over a grid as the buffer, against the divergence by quadrature."""
     loc, log_scale = 0.4, 0.9
@@ -224,6 +226,7 @@ def test_training_resumes_bit_for_bit(journey, tmp_path):
     np.testing.assert_array_equal(whole.losses, resumed.losses)
 
 
+@pytest.mark.compiles
 def test_fab_arguments(journey):
     guide, fit_fab = journey.guide(init="init_loc"), journey.infer.fit_fab
     with pytest.raises(ValueError, match="buffer_size must be at least 128"):
@@ -294,6 +297,7 @@ def test_tempering_finds_a_mode_that_the_bound_misses(journey):
 # several starts
 
 
+@pytest.mark.compiles
 def test_several_starts_find_what_one_does_not(journey):
     """The density falls from the initial location to a poor mode; a better one is elsewhere."""
     host = journey.host
@@ -311,6 +315,7 @@ def test_several_starts_find_what_one_does_not(journey):
 # far draws
 
 
+@pytest.mark.compiles
 def test_far_draws_of_positive_variables_are_finite(journey):
     """The last layer is the identity near the start, a bijection, and tames what is far."""
     host, limited = journey.host, importlib.import_module(f"{journey.name}_deepgen.infer.limited")

@@ -123,6 +123,7 @@ def factorisation(host):
 
 
 @pytest.mark.parametrize("aggressive_steps", [0, 60])
+@pytest.mark.compiles
 def test_a_run_with_muon_goes_on_where_it_was_cut(host, tmp_path, aggressive_steps):
     model = factorisation(host)
     options = {"optimizer": host.infer.muon, "keep": "last", "checkpoint_every": 10}

@@ -6,6 +6,7 @@ from registry import NETWORKS, journeys
 
 
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(NETWORKS, [(1, 2), (4, 0)]))
+@pytest.mark.compiles
 def test_any_leading_shape(backend, case, input_dim, context_dim):
     network = backend.perturbed(case.build(backend, input_dim, context_dim), 0.2)
     rng = np.random.default_rng(0)
@@ -85,6 +86,7 @@ def test_a_context_of_another_size_is_refused(backend):
         backend.make(backend.nn.MaskedDense, 3)(x, backend.array(np.zeros(5)))
 
 
+@pytest.mark.compiles
 def test_attention_in_parts_is_attention(jax_backend):
     """More positions than one part has: values and gradients against all scores at once."""
     from numpyro_deepgen.nn.causal_transformer import PART, _causal_attention

@@ -193,6 +193,7 @@ def test_posteriors_keep_the_committed_rate(backend):
 
 
 @pytest.mark.usefixtures("restored")
+@pytest.mark.slow
 def test_steps_on_each_datum_raise_its_bound(backend):
     pair = backend.perturbed(make(backend, "vae", (30,), 2, (8,)), 0.3)
     refined = backend.load("models").SemiAmortized(pair, 30, num_particles=8)

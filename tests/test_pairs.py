@@ -82,6 +82,7 @@ def test_a_pair_trains_on_digits_and_is_of_use(backend32, case):
 
 
 @pytest.mark.parametrize("case", journeys(lambda case: case.variant in ("bits", "vamp-prior")))
+@pytest.mark.compiles
 def test_twins_give_the_same_densities(both, case, tmp_path):
     pairs = [case.build(backend) for backend in both]
     pairs[0] = both[0].perturbed(pairs[0], 0.1)

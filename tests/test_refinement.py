@@ -117,6 +117,7 @@ def test_any_pair_has_tighter_bounds(backend, name):
     assert (tight > loose).sum() >= 5 and (tight - loose).mean() > 0.1
 
 
+@pytest.mark.compiles
 def test_what_cannot_be_moved_is_refused(backend):
     b = backend
     x = b.array(digits("bits", 3))

@@ -40,6 +40,7 @@ def report_of(host, model, start, init, **options):
 @pytest.mark.parametrize(
     "dim, condition, tolerance", [(1, 1.0, 1e-3), (5, 100.0, 1e-3), (30, 1e6, 0.5)]
 )
+@pytest.mark.compiles
 def test_pathfinder_on_a_gaussian(host, dim, condition, tolerance):
     """The evidence is 0."""
     loc, covariance = correlated(dim, condition)
@@ -48,6 +49,7 @@ def test_pathfinder_on_a_gaussian(host, dim, condition, tolerance):
     assert report.elbo["pathfinder"] == pytest.approx(0.0, abs=tolerance)
 
 
+@pytest.mark.compiles
 def test_laplace_and_pathfinder_are_exact_where_the_mean_field_fit_is_not(host):
     loc, covariance = correlated(8, 1e4)
     model = normal_model(host, loc, covariance)
@@ -59,6 +61,7 @@ def test_laplace_and_pathfinder_are_exact_where_the_mean_field_fit_is_not(host):
     assert report.chosen in ("laplace", "pathfinder")
 
 
+@pytest.mark.compiles
 def test_failures_are_named(host):
     """A density that grows without bound in all directions: it has no mode."""
 

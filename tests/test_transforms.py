@@ -198,6 +198,7 @@ def test_conditioned_it_is_a_transform_of_the_host(backend, case, input_dim, con
 
 
 @pytest.mark.parametrize("case", MAPS, ids=str)
+@pytest.mark.compiles
 def test_elementwise_maps(backend, case):
     elementwise = case.build(backend, 0, 0)
     rng = np.random.default_rng(6)
@@ -478,6 +479,7 @@ def test_numerical_inverses_have_second_derivatives_and_map(jax_backend, name):
     np.testing.assert_allclose(mapped[1], gradient(2 * y), atol=1e-10)
 
 
+@pytest.mark.slow
 def test_inverse_of_many_inputs_costs_few_passes_and_compiles_once_for_all(jax_backend):
     """The traced program does not grow with the number of inputs."""
     b, jax = jax_backend, jax_backend.jax

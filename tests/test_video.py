@@ -332,6 +332,7 @@ def test_two_stages_of_training(backend32, decay):
     assert 1.0 <= pair.perplexity(x)["z1"] <= 4.0
 
 
+@pytest.mark.compiles
 def test_wrong_codes_are_refused(backend):
     b = backend
     models = b.load("models")
