@@ -153,6 +153,12 @@ def test_low_rank_noise_at_large_parameters_in_single_precision(backend32, dim, 
     # the noise of points as near as the precision tells them apart
     near = loc + np.einsum("nij,nj->ni", lower, found)
     assert (np.abs(near - x) < 1e-4 * (np.abs(loc) + 5 * sizes)).all()
+    # the density of these points by the noise that was found, and at the mean
+    constant = -log_diagonal.sum(-1) - dim / 2 * np.log(2 * np.pi)
+    for points, noise in ((x, found), (loc, np.zeros_like(loc))):
+        log_prob = b.numpy(c(b.array(params)).log_prob(b.array(points)))
+        expected = constant - (noise**2).sum(-1) / 2
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-4, atol=1e-2)
 
     def total(params):
         noise, log_slopes = c.to_noise(params, b.array(x))

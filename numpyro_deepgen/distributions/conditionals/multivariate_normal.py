@@ -19,20 +19,17 @@ __all__ = ["LowRankNormalConditional", "MultivariateNormalConditional"]
 class _NormalVector(Conditional):
     """The map :math:`x = m + L u` from noise, of the lower triangular factor of the covariance."""
 
-    def _loc_and_factor(self, params: Array) -> tuple[Array, Array]:
-        d = self(params)
-        return d.loc, d.scale_tril
-
     def to_noise(self, params: Array, x: Array) -> tuple[Array, Array]:
-        loc, factor = self._loc_and_factor(params)
-        rest = x - loc
+        d = self(params)
+        factor, rest = d.scale_tril, x - d.loc
         factor = jnp.broadcast_to(factor, rest.shape + rest.shape[-1:])
         u = solve_triangular(factor, rest[..., None], lower=True)[..., 0]
         return u, -_log_diagonal(factor)
 
     def from_noise(self, params: Array, u: Array) -> tuple[Array, Array]:
-        loc, factor = self._loc_and_factor(params)
-        x = loc + (factor @ u[..., None])[..., 0]
+        d = self(params)
+        factor = d.scale_tril
+        x = d.loc + (factor @ u[..., None])[..., 0]
         return x, jnp.broadcast_to(_log_diagonal(factor), x.shape)
 
 
@@ -113,14 +110,9 @@ class LowRankNormalConditional(_NormalVector):
         return (2 + self.rank) * self.dim
 
     def __call__(self, params: Array) -> Distribution:
-        return dist.LowRankMultivariateNormal(*self._parts(params))
-
-    def _parts(self, params: Array) -> tuple[Array, Array, Array]:
-        """Return ``m``, ``W`` and the variances ``s ** 2``."""
+        # the host's distribution of this name has wrong densities in single precision where W is
+        # large beside s
         scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
         vectors = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
-        return params[..., : self.dim], vectors, scale**2
-
-    def _loc_and_factor(self, params: Array) -> tuple[Array, Array]:
-        loc, vectors, variances = self._parts(params)
-        return loc, low_rank_factor(vectors, variances)
+        factor = low_rank_factor(vectors, scale**2)
+        return dist.MultivariateNormal(params[..., : self.dim], scale_tril=factor)

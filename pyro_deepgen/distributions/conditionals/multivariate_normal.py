@@ -18,19 +18,16 @@ __all__ = ["LowRankNormalConditional", "MultivariateNormalConditional"]
 class _NormalVector(Conditional):
     """The map :math:`x = m + L u` from noise, of the lower triangular factor of the covariance."""
 
-    def _loc_and_factor(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        d = self(params)
-        return d.loc, d.scale_tril
-
     def to_noise(self, params: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        loc, factor = self._loc_and_factor(params)
-        rest = (x - loc).unsqueeze(-1)
+        d = self(params)
+        factor, rest = d.scale_tril, (x - d.loc).unsqueeze(-1)
         u = torch.linalg.solve_triangular(factor, rest, upper=False).squeeze(-1)
         return u, -_log_diagonal(factor).expand(u.shape)
 
     def from_noise(self, params: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        loc, factor = self._loc_and_factor(params)
-        x = loc + (factor @ u.unsqueeze(-1)).squeeze(-1)
+        d = self(params)
+        factor = d.scale_tril
+        x = d.loc + (factor @ u.unsqueeze(-1)).squeeze(-1)
         return x, _log_diagonal(factor).expand(x.shape)
 
 
@@ -110,14 +107,9 @@ class LowRankNormalConditional(_NormalVector):
         return (2 + self.rank) * self.dim
 
     def __call__(self, params: Tensor) -> Distribution:
-        return dist.LowRankMultivariateNormal(*self._parts(params))
-
-    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``m``, ``W`` and the variances ``s ** 2``."""
+        # the host's distribution of this name has wrong densities in single precision where W is
+        # large beside s
         scale = bounded_scale(params[..., self.dim : 2 * self.dim], self.min_scale)
         vectors = params[..., 2 * self.dim :].reshape(params.shape[:-1] + (self.dim, self.rank))
-        return params[..., : self.dim], vectors, scale**2
-
-    def _loc_and_factor(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        loc, vectors, variances = self._parts(params)
-        return loc, low_rank_factor(vectors, variances)
+        factor = low_rank_factor(vectors, scale**2)
+        return dist.MultivariateNormal(params[..., : self.dim], scale_tril=factor)
