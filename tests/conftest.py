@@ -3,6 +3,12 @@
 import os
 import time
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # there are as many workers as cores: threads of one would wait for those of the other
+    os.environ["OMP_NUM_THREADS"] = "1"
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+
 import jax
 import numpyro
 import numpyro.distributions.distribution as numpyro_distribution
@@ -10,6 +16,9 @@ import pyro
 import pytest
 import torch
 from backends import BACKENDS, make_backend
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
 
 
 def host_globals() -> dict:
