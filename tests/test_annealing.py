@@ -285,6 +285,7 @@ def test_a_guide_starts_with_every_mode(journey):
 @pytest.mark.parametrize(
     "options, expected", [({}, "StandardNormal"), ({"tails": "student_t"}, "StudentT")]
 )
+@pytest.mark.compiles
 def test_a_normal_posterior_keeps_a_gaussian_start(journey, options, expected):
     model, _, _ = normal_model(journey)
     guide = journey.guide(model, init=("init_loc", "laplace", "annealed"), **options)
@@ -302,6 +303,7 @@ def test_annealing_as_the_only_start(journey):
 
 
 @pytest.mark.parametrize("tails", ["student_t", "normal"])
+@pytest.mark.compiles
 def test_a_base_of_the_users_own_is_kept(journey, tails):
     recipes = journey.host.recipes
     if journey.host.name == "pyro":

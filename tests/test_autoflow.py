@@ -150,6 +150,7 @@ def test_predictive(host):
 
 
 @pytest.mark.compiles
+@pytest.mark.slow
 def test_neutra_samples_the_posterior(host):
     model = regression_model(host)
     fitted = host.fit(model, host.AutoFlow(model, host.recipes.realnvp), 2)

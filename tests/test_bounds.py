@@ -128,6 +128,7 @@ def test_sticking_the_landing_has_no_variance_at_the_posterior(bounds):
     assert abs(found["loc"]) < 1e-9 and abs(found["log_scale"]) < 1e-9
 
 
+@pytest.mark.compiles
 def test_bounds_are_ordered(bounds):
     pair, infer = Pair(bounds), bounds.infer
     values = [-pair.grads(infer.IWELBO(k))[0] for k in (1, 2, 5, 20)]
@@ -460,6 +461,7 @@ def test_one_weight_for_all_data_needs_all_data(bounds):
         ["AutoMultivariateNormal"], [("AutoDiagonalNormal",), ("AutoNormal",), ("AutoFlow",)]
     ),
 )
+@pytest.mark.compiles
 def test_one_particle_of_an_automatic_guide_is_the_elbo(bounds, name):
     model, _, _ = shared_latent(bounds, np.array([0.5, -1.0, 2.0]))
     autoguide = (bounds.pyro if hasattr(bounds, "pyro") else bounds.numpyro).infer.autoguide
@@ -603,6 +605,7 @@ def test_the_weight_of_the_divergence_is_linear(bounds):
     assert evaluated[0] == evaluated[1] == pytest.approx(losses[1], rel=1e-9)
 
 
+@pytest.mark.compiles
 def test_free_bits_compare_with_the_mean_of_the_batch(bounds):
     h, (model, guide), start = bounds, fixed_pair(bounds), {"loc": 1.0, "shift": 0.0}
 
@@ -626,6 +629,7 @@ def test_free_bits_compare_with_the_mean_of_the_batch(bounds):
         grads({"u": 0.1})
 
 
+@pytest.mark.compiles
 def test_fit_follows_a_schedule_and_lasts_longer(bounds):
     h, (model, guide) = bounds, fixed_pair(bounds)
     elbo = h.infer.BetaELBO(h.infer.KLWarmup(10), num_particles=2000)

@@ -170,6 +170,7 @@ def test_flow_guides(package, models, name):
 
 
 @pytest.mark.compiles
+@pytest.mark.slow
 def test_neutra_reuses_the_trained_guide(package, models):
     data = regression_data()
     comparison = package.compare(
@@ -259,6 +260,7 @@ def test_double_precision_is_local(package, models):
         assert narrow[name].draws["w"].dtype == np.float32
 
 
+@pytest.mark.compiles
 def test_random_state_and_parameters_are_left_as_found(package, models):
     import pyro
     import torch
@@ -278,6 +280,7 @@ def test_random_state_and_parameters_are_left_as_found(package, models):
     assert list(pyro.get_param_store()) == ["mine"]
 
 
+@pytest.mark.compiles
 def test_check_model_says_what_the_model_holds(package, models):
     y = np.zeros(6)
     with pytest.raises(package.ModelError, match="no starting point|NaN"):
@@ -328,7 +331,7 @@ def test_example_runs(host, capsys):
 
 
 @pytest.mark.parametrize("name", ["eight_schools_centered", pytest.param("funnel", marks=SLOW)])
-@pytest.mark.compiles
+@pytest.mark.slow
 def test_nuts_is_not_trusted_on_a_funnel(package, name):
     problem = package.PROBLEMS[name]
     comparison = package.compare(

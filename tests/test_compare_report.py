@@ -274,6 +274,7 @@ def folders(load, tmp_path):
     return [first, second]
 
 
+@pytest.mark.compiles
 def test_two_hosts_are_judged_together(load, folders, tmp_path):
     merged = load().compare_hosts(folders, exact(load), output=tmp_path / "c")
     names = [result.name for result in merged.results]
@@ -287,6 +288,7 @@ def test_two_hosts_are_judged_together(load, folders, tmp_path):
     assert (tmp_path / "c" / "pyro-nuts.nc").is_file()
 
 
+@pytest.mark.compiles
 def test_the_reference_is_found_in_a_folder_or_among_the_chains(load, folders):
     merged = load().compare_hosts(folders)
     assert merged.reference.method == "pyro:nuts"

@@ -135,6 +135,7 @@ def test_a_low_rank_factor_is_that_of_the_covariance(backend):
 
 @pytest.mark.parametrize("factor", [1.0, 5.0, 50.0])
 @pytest.mark.parametrize("dim, rank", [(3, 2), (12, 4)])
+@pytest.mark.compiles
 def test_low_rank_noise_at_large_parameters_in_single_precision(backend32, dim, rank, factor):
     """Where the covariance, formed and rounded, has no factor."""
     b = backend32

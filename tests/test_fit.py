@@ -440,6 +440,7 @@ def test_a_run_at_a_constant_rate_can_be_extended(host, tmp_path):
     assert longer.params["x"] == whole.params["x"]
 
 
+@pytest.mark.compiles
 def test_minibatches_and_the_hosts_own_loop_afterwards(host):
     target = host.array(TARGET)
 
@@ -464,6 +465,7 @@ def test_minibatches_and_the_hosts_own_loop_afterwards(host):
     assert np.mean(losses) == pytest.approx(result.losses[-50:].mean(), abs=8.0)
 
 
+@pytest.mark.compiles
 def test_flow_guides_and_other_bounds(host):
     def model():
         host.sample("x", host.dist.Gamma(host.array(3.0), host.array(2.0)))

@@ -96,6 +96,7 @@ def test_starts_as_its_base(backend, case):
 
 
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(DISTRIBUTIONS, [(2, 0)]), ids=str)
+@pytest.mark.compiles
 def test_no_stale_density(backend, case, input_dim, context_dim):
     """Score, update the parameters, score again: the same sample has a new density."""
     flow = trained(backend, case, input_dim, context_dim)
@@ -275,6 +276,7 @@ def test_errors_name_the_rule_alike_on_both_hosts(both):
 
 
 @pytest.mark.parametrize("build", ["realnvp", "maf"])
+@pytest.mark.slow
 def test_stacked_by_vmap_it_scores_slice_by_slice(jax_backend, build):
     from numpyro.distributions.batch_util import promote_batch_shape, vmap_over
 

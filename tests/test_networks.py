@@ -86,7 +86,7 @@ def test_a_context_of_another_size_is_refused(backend):
         backend.make(backend.nn.MaskedDense, 3)(x, backend.array(np.zeros(5)))
 
 
-@pytest.mark.compiles
+@pytest.mark.slow
 def test_attention_in_parts_is_attention(jax_backend):
     """More positions than one part has: values and gradients against all scores at once."""
     from numpyro_deepgen.nn.causal_transformer import PART, _causal_attention

@@ -51,6 +51,7 @@ def bounds(b, model, guide, x, num_samples=200):
 
 
 @pytest.mark.parametrize("size", [None, 50])
+@pytest.mark.compiles
 def test_the_posterior_of_a_conjugate_model_is_found(backend, size):
     b, (model, guide) = backend, conjugate(backend)
     x = b.array(np.random.default_rng(0).standard_normal((5, 2)) * 1.5)

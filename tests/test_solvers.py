@@ -50,6 +50,7 @@ def naive(backend, transform, y, context, num_passes):
 @pytest.mark.parametrize("order", ["natural", "reversed"])
 @pytest.mark.parametrize("input_dim, context_dim", SIZES)
 @pytest.mark.parametrize("name", MAPS)
+@pytest.mark.compiles
 def test_solvers_agree_with_naive_passes(backend, name, input_dim, context_dim, order):
     y, context = images(backend, input_dim, context_dim)
     for solver in SOLVERS:
@@ -62,6 +63,7 @@ def test_solvers_agree_with_naive_passes(backend, name, input_dim, context_dim, 
 
 @pytest.mark.parametrize("input_dim, context_dim", [(1, 2), (5, 2)])
 @pytest.mark.parametrize("name", MAPS)
+@pytest.mark.compiles
 def test_solvers_have_equal_gradients(backend, name, input_dim, context_dim):
     y, context = images(backend, input_dim, context_dim)
 

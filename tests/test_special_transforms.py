@@ -12,6 +12,7 @@ NUMERICAL = [
 
 
 @pytest.mark.parametrize("case", NUMERICAL, ids=str)
+@pytest.mark.compiles
 def test_numerical_inverses_far_out_against_bisection(backend, case):
     elementwise = case.build(backend, 0, 0)
     rng = np.random.default_rng(0)

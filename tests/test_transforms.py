@@ -123,6 +123,7 @@ STARTING_AS_IDENTITY = [case for case in TRANSFORMS if case.starts_as_identity]
 @pytest.mark.parametrize(
     "case, input_dim, context_dim", journeys(STARTING_AS_IDENTITY, [(1, 0), (4, 2)]), ids=str
 )
+@pytest.mark.compiles
 def test_starts_as_the_identity(backend, case, input_dim, context_dim):
     transform = case.build(backend, input_dim, context_dim)
     x, context = arrays(backend, case, input_dim, context_dim)
@@ -133,6 +134,7 @@ def test_starts_as_the_identity(backend, case, input_dim, context_dim):
 
 
 @pytest.mark.parametrize("case, input_dim, context_dim", journeys(TRANSFORMS, [(3, 2)]), ids=str)
+@pytest.mark.compiles
 def test_extreme_parameters_and_outliers_give_no_nan(backend32, case, input_dim, context_dim):
     backend = backend32
     transform = trained(backend, case, input_dim, context_dim, scale=10.0)
