@@ -191,3 +191,13 @@ def test_the_host_s_own_loop_takes_it(host):
 def test_wrong_arguments(host, options, error, message):
     with pytest.raises(error, match=re.escape(message)):
         steps(host, draws(), [], **options)
+
+
+def test_an_optax_without_it_is_named(monkeypatch):
+    import optax
+
+    from numpyro_deepgen.infer import muon
+
+    monkeypatch.setattr(optax.contrib, "muon", lambda learning_rate: None)
+    with pytest.raises(RuntimeError, match="optax must be 0.2.8 or newer for muon, got 0"):
+        muon(RATE)

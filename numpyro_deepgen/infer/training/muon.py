@@ -1,5 +1,6 @@
 """Muon for the matrices of a network, Adam for all else."""
 
+import inspect
 from collections.abc import Callable
 
 import jax
@@ -59,9 +60,10 @@ def muon(
     """
     if not 0.0 <= momentum < 1.0:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}; pass for example 0.95.")
-    if not hasattr(optax.contrib, "MuonDimensionNumbers"):
+    found = getattr(optax.contrib, "muon", None)
+    if found is None or "consistent_rms" not in inspect.signature(found).parameters:
         raise RuntimeError(
-            f"optax must be 0.2.7 or newer for muon, got {optax.__version__}; upgrade it, or train "
+            f"optax must be 0.2.8 or newer for muon, got {optax.__version__}; upgrade it, or train "
             "with Adam."
         )
     check_callables(is_matrix=is_matrix or _has_sides)
