@@ -149,7 +149,6 @@ def test_predictive(host):
     assert y.mean() == pytest.approx(2.0 / 1.01, abs=0.05)
 
 
-@pytest.mark.compiles
 @pytest.mark.slow
 def test_neutra_samples_the_posterior(host):
     model = regression_model(host)

@@ -35,7 +35,7 @@ def stepless(b, network):
 
 
 def without_step(b, module, order=None):
-    """The same density by full passes, and how many warnings its draws give."""
+    """The same density, by full passes."""
     return b.D.Autoregressive(
         stepless(b, module.network), module.conditional, module.event_shape, order
     )

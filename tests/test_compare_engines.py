@@ -169,7 +169,6 @@ def test_flow_guides(package, models, name):
     assert any(note.startswith("start:") for note in result.notes)
 
 
-@pytest.mark.compiles
 @pytest.mark.slow
 def test_neutra_reuses_the_trained_guide(package, models):
     data = regression_data()

@@ -8,7 +8,6 @@ import pytest
 from test_fit import HOSTS, no_guide
 
 RATE, MOMENTUM = 0.01, 0.9
-RNG = np.random.default_rng(4)
 SHAPES = {
     "wide": (3, 7),
     "tall": (7, 3),
@@ -55,8 +54,9 @@ def steps(host, starts, grads, **options):
     return found
 
 
-def draws():
-    return {name: RNG.normal(size=shape) for name, shape in SHAPES.items()}
+def draws(seed):
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape) for name, shape in SHAPES.items()}
 
 
 def orthogonal(grad):
@@ -69,7 +69,7 @@ def orthogonal(grad):
 
 
 def test_a_step_is_orthogonal_and_as_large_as_one_of_adam(host):
-    starts, grad = draws(), draws()
+    starts, grad = draws(0), draws(1)
     (ends,) = steps(host, starts, [grad], momentum=MOMENTUM)
     for name in MATRICES:
         moved = (starts[name] - ends[name]).reshape(len(starts[name]), -1)
@@ -84,7 +84,7 @@ def test_a_step_is_orthogonal_and_as_large_as_one_of_adam(host):
 
 
 def test_steps_follow_the_hand_recursion(host):
-    starts, grads = draws(), [draws() for _ in range(4)]
+    starts, grads = draws(0), [draws(1 + i) for i in range(4)]
     found = steps(host, starts, grads, momentum=MOMENTUM)
     # optax divides by what the weights of the gradients sum to
     corrected = hasattr(host, "jax")
@@ -100,7 +100,7 @@ def test_steps_follow_the_hand_recursion(host):
 
 
 def test_which_parameters_are_matrices_can_be_chosen(host):
-    starts, grad = draws(), draws()
+    starts, grad = draws(0), draws(1)
     (ends,) = steps(host, starts, [grad], is_matrix=lambda value: value.shape[0] == 7)
     for name in ("wide", "kernel"):
         moved = starts[name] - ends[name]
@@ -111,8 +111,9 @@ def test_which_parameters_are_matrices_can_be_chosen(host):
 
 def factorisation(host):
     """Two matrices of which the product is to be a third one, badly conditioned, and a shift."""
-    target = host.array(RNG.normal(size=(6, 6)) * 3.0 ** -np.arange(6) + 2.0)
-    starts = [RNG.normal(size=(6, 6)) for _ in range(2)]
+    rng = np.random.default_rng(4)
+    target = host.array(rng.normal(size=(6, 6)) * 3.0 ** -np.arange(6) + 2.0)
+    starts = [rng.normal(size=(6, 6)) for _ in range(2)]
 
     def model():
         left, right = (host.param(f"m{i}", host.array(starts[i].copy())) for i in range(2))
@@ -190,7 +191,7 @@ def test_the_host_s_own_loop_takes_it(host):
 )
 def test_wrong_arguments(host, options, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        steps(host, draws(), [], **options)
+        steps(host, draws(0), [], **options)
 
 
 def test_an_optax_without_it_is_named(monkeypatch):

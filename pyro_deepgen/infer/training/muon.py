@@ -14,7 +14,7 @@ __all__ = ["muon"]
 # of a x + b x^3 + c x^5, which five times makes nearly one of singular values above 0.002
 QUINTIC = (3.4445, -4.7750, 2.0315)
 NUM_STEPS = 5
-# root mean square of an update of Adam, times the rate
+# usual root mean square of an update of Adam, over the rate
 SIZE = 0.2
 
 
@@ -33,7 +33,8 @@ def muon(
 
     of every weight, as a matrix of ``m`` rows, its first axis, and ``n`` columns, all the others.
     Five steps find :math:`U V^\top` roughly: singular values end between 0.6 and 1.3, where they
-    began above 0.002 of the norm. An update is as large as Adam's, so rates of Adam serve.
+    began above 0.002 of the norm. An update is as large as Adam's usually are, so rates of Adam
+    serve; Adam's first ones are five times as large, and in runs of tens of steps it is ahead.
     Biases, and what else is no matrix, are trained by Adam. Matrices of one size are
     orthogonalised together; ``torch.optim.Muon`` takes them one by one, and of two axes alone. The
     host's own loop takes it as ``pyro.optim.PyroOptim(muon, {"rate": 1e-2})``.
